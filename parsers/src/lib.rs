@@ -1,0 +1,1 @@
+//! MUPDATE, LMTP and IMAP as Cyrus speaks them, without IO.

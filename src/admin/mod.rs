@@ -1,0 +1,1 @@
+//! The control socket: what an operator may ask of a running Ravenry.

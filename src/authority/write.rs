@@ -1,0 +1,117 @@
+//! A change to the list as a backend asks for it, and the answers it may get.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::list::{Acl, Entry, Location, MailboxName};
+
+/// One of the four changes of MUPDATE (RFC 3656 §4, and Cyrus's DEACTIVATE).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// Take a name that nobody holds.
+    Reserve {
+        /// The name.
+        name: MailboxName,
+        /// Who takes it.
+        location: Location,
+    },
+    /// Make a mailbox usable, change its ACL, or say where it lives now.
+    Activate {
+        /// The name.
+        name: MailboxName,
+        /// Where it lives.
+        location: Location,
+        /// Who may use it.
+        acl: Acl,
+    },
+    /// Turn an active mailbox back into a reservation (the first half of XFER).
+    Deactivate {
+        /// The name.
+        name: MailboxName,
+        /// Where it lived.
+        location: Location,
+    },
+    /// Forget a name.
+    Delete {
+        /// The name.
+        name: MailboxName,
+    },
+}
+
+impl Write {
+    /// The mailbox it is about.
+    pub fn name(&self) -> &MailboxName {
+        match self {
+            Self::Reserve { name, .. }
+            | Self::Activate { name, .. }
+            | Self::Deactivate { name, .. }
+            | Self::Delete { name } => name,
+        }
+    }
+
+    /// What the list holds for the name once this has been done; `None` when the name is forgotten.
+    pub fn effect(&self) -> Option<Entry> {
+        match self {
+            Self::Reserve { location, .. } | Self::Deactivate { location, .. } => {
+                Some(Entry::reserved(location.clone()))
+            }
+            Self::Activate { location, acl, .. } => Some(Entry::active(location.clone(), acl.clone())),
+            Self::Delete { .. } => None,
+        }
+    }
+
+    /// The command's word, for logs and metrics.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Reserve { .. } => "reserve",
+            Self::Activate { .. } => "activate",
+            Self::Deactivate { .. } => "deactivate",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The identity that logged in.
+    pub identity: Arc<str>,
+    /// Where the connection came from.
+    pub peer: SocketAddr,
+}
+
+/// The answer to a [`Write`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is durable and on its way to every frontend: `OK "done"`.
+    Done,
+    /// It cannot be: `NO` with the reason.
+    Refused(Refusal),
+    /// Neither can be said in time, or the store failed: `NO`, and nothing was changed that we know of.
+    Unavailable,
+}
+
+/// Why a write is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// RESERVE of a name held elsewhere.
+    AlreadyExists,
+    /// DEACTIVATE of an unknown name.
+    DoesNotExist,
+    /// DEACTIVATE of a reservation.
+    NotActive,
+    /// The master's own words.
+    Master(String),
+}
+
+impl Refusal {
+    /// The text of Cyrus's reply.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::AlreadyExists => "mailbox already exists",
+            Self::DoesNotExist => "mailbox doesn't exist",
+            Self::NotActive => "mailbox not currently active",
+            Self::Master(text) => text,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Ravenry keeps a Cyrus IMAP Murder whole when its mupdate master is gone.
+//!
+//! The rooms, from the ground up; a room knows only the rooms above it in this list:
+//!
+//! - [`list`]: mailbox names, their order, locations, entries, the three-way merge. Pure.
+//! - [`store`]: what is durable: the list and the journal.
+//! - [`authority`]: who answers for the namespace: a pure state machine and the task that drives it.
+//! - [`net`]: listeners, TLS, SASL, deadlines, limits.
+//! - [`mupdate`]: the face to the murder (server) and to the master (client).
+//! - [`admin`], [`telemetry`]: control socket, metrics, logs.
+//! - [`config`], [`cli`]: the file and the commands.
+
+pub mod admin;
+pub mod authority;
+pub mod cli;
+pub mod config;
+pub mod list;
+pub mod mupdate;
+pub mod net;
+pub mod store;
+pub mod telemetry;

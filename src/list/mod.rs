@@ -1,0 +1,10 @@
+//! The mailbox list as the murder's protocol knows it: names, the order they are kept in, where each
+//! mailbox lives, who may use it, and whether it exists yet. Pure: no protocol, no disk, no clock.
+
+mod entry;
+mod name;
+mod order;
+
+pub use entry::{Acl, Entry, EntryState, Location, LocationError};
+pub use name::{MailboxName, NameError};
+pub use order::{Order, slave_drops};

@@ -1,0 +1,2 @@
+//! Ravenry.
+fn main() {}

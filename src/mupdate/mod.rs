@@ -1,0 +1,1 @@
+//! The MUPDATE faces: server to the murder, client to the master.

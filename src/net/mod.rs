@@ -1,0 +1,1 @@
+//! Listeners, TLS, SASL, deadlines and limits: what every face shares.
