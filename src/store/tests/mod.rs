@@ -1,0 +1,3 @@
+//! What the store promises, through its public face.
+
+mod basics;
