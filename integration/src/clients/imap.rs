@@ -106,7 +106,13 @@ impl Imap {
     /// `XFER`, for administrators: moves a mailbox, or a user with all mailboxes, to another backend.
     /// To be sent to the backend that holds it: a frontend answers OK and moves nothing.
     pub async fn xfer(&mut self, mailbox: &str, server: &str) -> Result<Response> {
-        self.run(&format!("XFER {} {server}", quote(mailbox))).await
+        let mut response = self.run(&format!("XFER {} {server}", quote(mailbox))).await?;
+        // What could not be moved is told on the way, and then the command succeeds.
+        if let Some(refusal) = response.untagged.iter().find_map(|line| line.strip_prefix("NO ")) {
+            response.text = refusal.to_owned();
+            response.completion = Completion::No;
+        }
+        Ok(response)
     }
 
     /// `LIST "" pattern`: the names that can be selected.
