@@ -1,1 +1,12 @@
-//! The harness of the real-Cyrus stories.
+//! The harness of the real-Cyrus stories: a Cyrus Murder in containers, clients of its three protocols, a relay
+//! that fails on demand, and the `ravenry` binary as a process beside them.
+
+pub mod agreement;
+pub mod clients;
+pub mod deadline;
+pub mod engine;
+pub mod frames;
+pub mod murder;
+pub mod ravenry;
+pub mod relay;
+pub mod transcript;

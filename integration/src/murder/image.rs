@@ -1,0 +1,34 @@
+//! The murder's image, built on first use.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
+
+use super::Suite;
+use crate::deadline::within;
+
+/// Long enough for a base image made from packages on a slow line.
+const BUILD: Duration = Duration::from_secs(15 * 60);
+
+/// Builds the image for a suite, or finds that it is up to date (well under a second).
+///
+/// The script's progress goes to standard error: a first build takes a minute or two, and silence would look
+/// like a hang.
+pub async fn ensure_image(suite: Suite) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("murder/build-image");
+    within(BUILD, format!("building {}", suite.image()), async {
+        let status = Command::new(&script)
+            .arg(suite.name())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .status()
+            .await
+            .with_context(|| format!("cannot run {}", script.display()))?;
+        ensure!(status.success(), "{} failed: {status}", script.display());
+        Ok(())
+    })
+    .await
+}

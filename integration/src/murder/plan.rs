@@ -1,0 +1,113 @@
+//! What kind of murder a story wants.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+
+/// A Debian suite, and with it a Cyrus release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Suite {
+    /// Cyrus 3.2.
+    Bullseye,
+    /// Cyrus 3.6.
+    Bookworm,
+    /// Cyrus 3.10.
+    Trixie,
+    /// Cyrus 3.12.
+    Forky,
+}
+
+impl Suite {
+    /// Every suite that an image is built for, oldest first.
+    pub const ALL: [Self; 4] = [Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Forky];
+
+    /// The suite that `MURDER_SUITE` names, else bookworm.
+    pub fn chosen() -> Result<Self> {
+        std::env::var("MURDER_SUITE").map_or(Ok(Self::Bookworm), |name| name.parse())
+    }
+
+    /// The suite's name in Debian.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bullseye => "bullseye",
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+            Self::Forky => "forky",
+        }
+    }
+
+    /// The Cyrus release series in it; fixtures are filed under this.
+    pub fn cyrus(self) -> &'static str {
+        match self {
+            Self::Bullseye => "3.2",
+            Self::Bookworm => "3.6",
+            Self::Trixie => "3.10",
+            Self::Forky => "3.12",
+        }
+    }
+
+    /// The image's name.
+    pub fn image(self) -> String {
+        format!("ravenry-murder:{}", self.name())
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Suite {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match Self::ALL
+            .into_iter()
+            .find(|suite| suite.name() == name || suite.cyrus() == name)
+        {
+            Some(suite) => Ok(suite),
+            None => bail!("{name} is no suite: bullseye, bookworm, trixie or forky"),
+        }
+    }
+}
+
+/// How a murder is set up. Start from [`Plan::new`] and change what the story is about.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The release of every node.
+    pub suite: Suite,
+    /// A frontend's keep-alive period and reconnect delay, in seconds. Cyrus's default is 20.
+    pub retry_delay: u32,
+    /// Whether backends run `ctl_mboxlist -m` before they start.
+    pub mboxlist_at_start: bool,
+    /// The SASL mechanisms that every node offers.
+    pub mechanisms: String,
+    /// Further lines for every node's imapd.conf.
+    pub extra_conf: String,
+}
+
+impl Plan {
+    /// What Debian would install, on one release.
+    pub fn new(suite: Suite) -> Self {
+        Self {
+            suite,
+            retry_delay: 20,
+            mboxlist_at_start: false,
+            mechanisms: "PLAIN".to_owned(),
+            extra_conf: String::new(),
+        }
+    }
+
+    /// [`Plan::new`] for the suite that `MURDER_SUITE` names.
+    pub fn chosen() -> Result<Self> {
+        Suite::chosen().map(Self::new)
+    }
+
+    /// A murder whose frontends notice and reconnect after `seconds` rather than 20.
+    pub fn retrying_after(mut self, seconds: u32) -> Self {
+        self.retry_delay = seconds;
+        self
+    }
+}

@@ -1,0 +1,36 @@
+//! One murder at a time: five nodes each, timing that matters, and `cargo test` likes to run tests side by side.
+
+use std::fs::{File, TryLockError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::deadline::eventually;
+
+/// Longer than any story may run.
+const QUEUE: Duration = Duration::from_secs(30 * 60);
+
+/// A place in the queue of all murders on this machine, whichever process wants them. Dropping it lets the next
+/// one in; so does the death of the process.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _file: File,
+}
+
+impl Turn {
+    /// Waits for our turn.
+    pub(super) async fn take() -> Result<Self> {
+        let path = std::env::temp_dir().join("ravenry-murder.lock");
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        eventually(QUEUE, "waiting for another murder to end", async || {
+            match file.try_lock() {
+                Ok(()) => Ok(Some(())),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => Err(error.into()),
+            }
+        })
+        .await?;
+        Ok(Self { _file: file })
+    }
+}
