@@ -27,28 +27,18 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     alice.create("INBOX.&AOk-t&AOk- x").await?.ok()?;
     alice.rename("INBOX.work", "INBOX.play").await?.ok()?;
     alice.set_acl("INBOX", "bob", "lrs").await?.ok()?;
-    alice
-        .append("INBOX.play", "Subject: x\r\n\r\nHello.\r\n")
-        .await?
-        .ok()?;
+    alice.append("INBOX.play", "Subject: x\r\n\r\nHello.\r\n").await?.ok()?;
     alice.select("INBOX.play").await?.ok()?;
     agreement.reached_within(SOON).await?;
 
     for frontend in murder.frontends() {
         for user in ["alice", "bob", "alice+play"] {
-            let delivery = frontend
-                .lmtp()
-                .await?
-                .deliver_one(user, &format!("{user}-{}", frontend.name()))
-                .await?;
+            let delivery =
+                frontend.lmtp().await?.deliver_one(user, &format!("{user}-{}", frontend.name())).await?;
             assert!(delivery.verdict().is_ok(), "{delivery:?}");
         }
     }
-    assert_eq!(
-        alice.count("INBOX").await?,
-        4,
-        "a subfolder without the p right is filed in the inbox"
-    );
+    assert_eq!(alice.count("INBOX").await?, 4, "a subfolder without the p right is filed in the inbox");
     let mut names = murder.fe2.imap("alice").await?.list("*").await?;
     names.sort();
     assert_eq!(names, ["INBOX", "INBOX.&AOk-t&AOk- x", "INBOX.play"]);
@@ -59,11 +49,7 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     agreement.reached_within(SOON).await?;
     let dump = murder.mm.dump().await?;
     for (name, entry) in &dump.0 {
-        assert_eq!(
-            entry.server(),
-            Some(murder.be2.server().as_str()),
-            "{name} after XFER"
-        );
+        assert_eq!(entry.server(), Some(murder.be2.server().as_str()), "{name} after XFER");
     }
 
     murder.create_user("carol", &murder.be1).await?;
@@ -91,10 +77,7 @@ async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
     murder.mm.stop_cyrus().await?;
     let mut alice = murder.fe1.imap("alice").await?;
     assert_eq!(alice.create("INBOX.new").await?.completion, Completion::No);
-    assert_eq!(
-        alice.rename("INBOX", "INBOX.old").await?.completion,
-        Completion::No
-    );
+    assert_eq!(alice.rename("INBOX", "INBOX.old").await?.completion, Completion::No);
     let mut lmtp = murder.fe1.lmtp().await?;
     let known = lmtp.deliver_one("alice", "known").await?;
     assert!(known.verdict().is_ok(), "{known:?}");

@@ -101,9 +101,7 @@ impl<'txn> Batch<'txn> {
         if self.tables.is_none() {
             self.tables = Some(Tables::open(self.txn)?);
         }
-        self.tables
-            .as_mut()
-            .ok_or_else(|| StoreError::corrupt("the tables cannot be opened"))
+        self.tables.as_mut().ok_or_else(|| StoreError::corrupt("the tables cannot be opened"))
     }
 
     /// Closes the tables, so that they can be renamed. The next use opens them again.
@@ -137,9 +135,7 @@ impl<'txn> Batch<'txn> {
             Change::Conflict(conflict) => {
                 let key = self.key(&conflict.name);
                 let value = conflict.encode();
-                self.tables()?
-                    .conflicts
-                    .insert(key.as_slice(), value.as_slice())?;
+                self.tables()?.conflicts.insert(key.as_slice(), value.as_slice())?;
             }
             Change::ResolveConflict { name } => {
                 let key = self.key(&name);
@@ -148,9 +144,7 @@ impl<'txn> Batch<'txn> {
             Change::Unconfirmed { name, theirs } => {
                 let key = self.key(&name);
                 let value = Out::default().entry(theirs.as_ref()).done();
-                self.tables()?
-                    .unconfirmed
-                    .insert(key.as_slice(), value.as_slice())?;
+                self.tables()?.unconfirmed.insert(key.as_slice(), value.as_slice())?;
             }
             Change::Confirm { name } => {
                 let key = self.key(&name);
@@ -172,10 +166,8 @@ impl<'txn> Batch<'txn> {
         let key = self.key(&name);
         let value = Listed::encode(&entry, seq);
         let tables = self.tables()?;
-        let was_active = tables
-            .list
-            .insert(key.as_slice(), value.as_slice())?
-            .map(|old| Listed::is_active(old.value()));
+        let was_active =
+            tables.list.insert(key.as_slice(), value.as_slice())?.map(|old| Listed::is_active(old.value()));
         forgotten::recall(tables, &key)?;
         self.count(was_active, Some(entry.is_active()));
         self.touched.insert(name, Some(entry));
@@ -186,10 +178,7 @@ impl<'txn> Batch<'txn> {
         let key = self.key(&name);
         let now = (self.limits.now_unix)();
         let tables = self.tables()?;
-        let was_active = tables
-            .list
-            .remove(key.as_slice())?
-            .map(|old| Listed::is_active(old.value()));
+        let was_active = tables.list.remove(key.as_slice())?.map(|old| Listed::is_active(old.value()));
         if was_active.is_some() {
             forgotten::remember(tables, &key, name.as_bytes(), seq, now)?;
         }
@@ -209,9 +198,7 @@ impl<'txn> Batch<'txn> {
         let key = self.key(&record.name);
         let tables = self.tables()?;
         let first = tables.journal.range(records_of(&key))?.next().is_none();
-        tables
-            .journal
-            .insert((key.as_slice(), seq), record.encode().as_slice())?;
+        tables.journal.insert((key.as_slice(), seq), record.encode().as_slice())?;
         tables.journal_by_seq.insert(seq, record.name.as_bytes())?;
         self.ledger.journalled += u64::from(first);
         Ok(())
@@ -267,10 +254,7 @@ impl<'txn> Batch<'txn> {
             Some((seq, name)) => {
                 let key = self.key(&name);
                 let record = self.tables()?.journal.get((key.as_slice(), seq))?;
-                record
-                    .map(|r| JournalRecord::decode(name, r.value()))
-                    .transpose()?
-                    .map(|r| r.at_unix)
+                record.map(|r| JournalRecord::decode(name, r.value())).transpose()?.map(|r| r.at_unix)
             }
         };
         let tables = self.tables()?;
@@ -300,8 +284,5 @@ fn seqs_of(
     table: &impl ReadableTable<(&'static [u8], u64), &'static [u8]>,
     key: &[u8],
 ) -> Result<Vec<u64>, StoreError> {
-    table
-        .range(records_of(key))?
-        .map(|record| Ok(record?.0.value().1))
-        .collect()
+    table.range(records_of(key))?.map(|record| Ok(record?.0.value().1)).collect()
 }

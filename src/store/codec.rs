@@ -139,12 +139,10 @@ impl<'a> Listed<'a> {
             EntryState::Reserved => (RESERVED, [].as_slice()),
             EntryState::Active(acl) => (ACTIVE, acl.as_bytes()),
         };
-        let mut out = Out(Vec::with_capacity(
-            12 + entry.location.as_bytes().len() + acl.len(),
-        ))
-        .byte(tag)
-        .varint(version)
-        .text(entry.location.as_bytes());
+        let mut out = Out(Vec::with_capacity(12 + entry.location.as_bytes().len() + acl.len()))
+            .byte(tag)
+            .varint(version)
+            .text(entry.location.as_bytes());
         out.0.extend_from_slice(acl);
         out.done()
     }
@@ -159,11 +157,7 @@ impl<'a> Listed<'a> {
             ACTIVE => Some(bytes.0),
             other => return Err(unknown("state", other)),
         };
-        Ok(Self {
-            version,
-            location,
-            acl,
-        })
+        Ok(Self { version, location, acl })
     }
 
     pub(super) fn is_active(value: &[u8]) -> bool {
@@ -219,18 +213,12 @@ impl JournalRecord {
 
 impl Doubt {
     pub(super) fn encode(&self) -> Vec<u8> {
-        Out::default()
-            .varint(self.at_unix)
-            .entry(self.effect.as_ref())
-            .done()
+        Out::default().varint(self.at_unix).entry(self.effect.as_ref()).done()
     }
 
     pub(super) fn decode(value: &[u8]) -> Decoded<Self> {
         let mut bytes = In(value);
-        Ok(Self {
-            at_unix: bytes.varint()?,
-            effect: bytes.entry()?,
-        })
+        Ok(Self { at_unix: bytes.varint()?, effect: bytes.entry()? })
     }
 }
 
@@ -258,20 +246,12 @@ impl Conflict {
 
 impl Synced {
     pub(super) fn encode(&self) -> Vec<u8> {
-        Out::default()
-            .varint(self.at_unix)
-            .text(self.master.as_bytes())
-            .text(self.version.as_bytes())
-            .done()
+        Out::default().varint(self.at_unix).text(self.master.as_bytes()).text(self.version.as_bytes()).done()
     }
 
     pub(super) fn decode(value: &[u8]) -> Decoded<Self> {
         let mut bytes = In(value);
-        Ok(Self {
-            at_unix: bytes.varint()?,
-            master: bytes.string()?,
-            version: bytes.string()?,
-        })
+        Ok(Self { at_unix: bytes.varint()?, master: bytes.string()?, version: bytes.string()? })
     }
 }
 

@@ -52,10 +52,7 @@ impl Disk {
         Ok(Arc::new(Self {
             inner,
             failure: OnceLock::new(),
-            edges: Mutex::new(Edges {
-                acknowledged: now.clone(),
-                now,
-            }),
+            edges: Mutex::new(Edges { acknowledged: now.clone(), now }),
         }))
     }
 
@@ -105,8 +102,7 @@ impl StorageBackend for Live {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0
-            .changing("changing the file's length", || self.0.inner.set_len(len))?;
+        self.0.changing("changing the file's length", || self.0.inner.set_len(len))?;
         self.0.edges().now.len = len;
         Ok(())
     }
@@ -169,13 +165,7 @@ struct Overlay {
 impl Frozen {
     pub(super) fn new(disk: Arc<Disk>) -> io::Result<Self> {
         let Edge { header, len } = disk.edges().acknowledged.clone();
-        let frozen = Self {
-            disk,
-            overlay: Mutex::new(Overlay {
-                len,
-                pages: BTreeMap::new(),
-            }),
-        };
+        let frozen = Self { disk, overlay: Mutex::new(Overlay { len, pages: BTreeMap::new() }) };
         frozen.write(0, &header)?;
         Ok(frozen)
     }

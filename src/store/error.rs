@@ -89,11 +89,4 @@ macro_rules! through_redb_error {
     )*};
 }
 
-through_redb_error!(
-    StorageError,
-    TableError,
-    TransactionError,
-    CommitError,
-    DatabaseError,
-    CursorError
-);
+through_redb_error!(StorageError, TableError, TransactionError, CommitError, DatabaseError, CursorError);

@@ -38,12 +38,7 @@ pub(super) fn recall(tables: &mut Tables<'_>, key: &[u8]) -> Result<(), StoreErr
     if tables.forgotten.is_empty()? {
         return Ok(());
     }
-    let Some(seq) = tables
-        .forgotten
-        .remove(key)?
-        .map(|value| In(value.value()).varint())
-        .transpose()?
-    else {
+    let Some(seq) = tables.forgotten.remove(key)?.map(|value| In(value.value()).varint()).transpose()? else {
         return Ok(());
     };
     tables.forgotten_by_seq.remove(seq)?;
@@ -54,10 +49,8 @@ pub(super) fn recall(tables: &mut Tables<'_>, key: &[u8]) -> Result<(), StoreErr
 pub(super) fn trim(tables: &mut Tables<'_>, order: Order, limits: Limits) -> Result<(), StoreError> {
     let now = (limits.now_unix)();
     loop {
-        let Some((seq, name)) = tables
-            .forgotten_by_seq
-            .first()?
-            .map(|(seq, name)| (seq.value(), name.value().to_vec()))
+        let Some((seq, name)) =
+            tables.forgotten_by_seq.first()?.map(|(seq, name)| (seq.value(), name.value().to_vec()))
         else {
             return Ok(());
         };

@@ -26,11 +26,7 @@ impl Store {
     /// change of the list's order.
     pub async fn begin_load(&self) -> Result<Loader, StoreError> {
         let id = self.request(Work::BeginLoad)?.await?;
-        Ok(Loader {
-            store: self.clone(),
-            id,
-            finished: false,
-        })
+        Ok(Loader { store: self.clone(), id, finished: false })
     }
 }
 
@@ -80,13 +76,7 @@ impl Loading {
     pub(super) fn begin(id: u64, batch: &mut Batch<'_>) -> Result<Self, StoreError> {
         let version = batch.next_seq();
         batch.with_tables_closed(discard)?;
-        Ok(Self {
-            id,
-            version,
-            active: 0,
-            reserved: 0,
-            last: Vec::new(),
-        })
+        Ok(Self { id, version, active: 0, reserved: 0, last: Vec::new() })
     }
 
     pub(super) fn put(
@@ -95,10 +85,8 @@ impl Loading {
         entries: Vec<(MailboxName, Entry)>,
     ) -> Result<(), StoreError> {
         let order = batch.ledger.order;
-        let items: Vec<(Vec<u8>, Entry)> = entries
-            .into_iter()
-            .map(|(name, entry)| (order.key(&name), entry))
-            .collect();
+        let items: Vec<(Vec<u8>, Entry)> =
+            entries.into_iter().map(|(name, entry)| (order.key(&name), entry)).collect();
         let ascending = items.first().is_some_and(|(first, _)| *first > self.last)
             && items.is_sorted_by(|(a, _), (b, _)| a < b);
         let mut table = batch.txn().open_table(LOADING)?;
@@ -111,18 +99,13 @@ impl Loading {
                 self.count(entry.is_active(), 1);
             }
             cursor.close()?;
-            self.last = items
-                .into_iter()
-                .next_back()
-                .map(|(key, _)| key)
-                .unwrap_or_default();
+            self.last = items.into_iter().next_back().map(|(key, _)| key).unwrap_or_default();
             return Ok(());
         }
         for (key, entry) in items {
             let value = Listed::encode(&entry, self.version);
-            let was_active = table
-                .insert(key.as_slice(), value.as_slice())?
-                .map(|old| Listed::is_active(old.value()));
+            let was_active =
+                table.insert(key.as_slice(), value.as_slice())?.map(|old| Listed::is_active(old.value()));
             if let Some(was_active) = was_active {
                 self.count(was_active, -1);
             }
@@ -133,11 +116,7 @@ impl Loading {
     }
 
     fn count(&mut self, active: bool, by: i64) {
-        let counter = if active {
-            &mut self.active
-        } else {
-            &mut self.reserved
-        };
+        let counter = if active { &mut self.active } else { &mut self.reserved };
         *counter = counter.saturating_add_signed(by);
     }
 
@@ -201,9 +180,7 @@ fn remember_lost(batch: &mut Batch<'_>) -> Result<(), StoreError> {
     }
     for key in lost {
         let seq = batch.next_seq();
-        let name = order
-            .name(&key)
-            .map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))?;
+        let name = order.name(&key).map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))?;
         forgotten::remember(batch.tables()?, &key, name.as_bytes(), seq, now)?;
     }
     Ok(())

@@ -114,11 +114,7 @@ impl Default for Options {
             forgotten_names: 1_000_000,
             forgotten_seconds: 30 * 24 * 3600,
             check: false,
-            now_unix: || {
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs())
-            },
+            now_unix: || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         }
     }
 }
@@ -206,9 +202,7 @@ impl Store {
             .map_err(|e| failed("opening list.redb in", &e))?;
         let store = Self::start(Box::new(FileBackend::new(file)?), options, Some(lock))?;
         // A file is not there after a crash unless its directory was synced too.
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|e| failed("syncing", &e))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed("syncing", &e))?;
         Ok(store)
     }
 
@@ -230,9 +224,8 @@ impl Store {
         };
         let (db, published) = guarded(|| {
             let mut builder = builder(&options);
-            let db = builder
-                .set_check_integrity_on_open(options.check)
-                .create_with_backend(Live(disk.clone()))?;
+            let db =
+                builder.set_check_integrity_on_open(options.check).create_with_backend(Live(disk.clone()))?;
             let published = first_commit(&db, limits)?;
             Ok((Arc::new(db), published))
         })?;
@@ -244,13 +237,7 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&waiting))
             .map_err(|e| StoreError::disk("starting the writer's thread", &e))?;
-        Ok(Self {
-            handle: Arc::new(Handle {
-                shared,
-                queue: Some(queue),
-                writer: Some(writer),
-            }),
-        })
+        Ok(Self { handle: Arc::new(Handle { shared, queue: Some(queue), writer: Some(writer) }) })
     }
 
     /// Makes all changes durable, or none, and answers with the sequence number of the last. Calls are
@@ -264,10 +251,7 @@ impl Store {
         &self,
         changes: Vec<Change>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
-        let queued = changes
-            .iter()
-            .try_for_each(check)
-            .and_then(|()| self.request(Work::Commit(changes)));
+        let queued = changes.iter().try_for_each(check).and_then(|()| self.request(Work::Commit(changes)));
         async move { queued?.await }
     }
 

@@ -15,9 +15,7 @@ const NEW_BY_NAME_AND_SEQ: ByNameAndSeq = ByNameAndSeq::new("rekeyed-by-seq");
 pub(super) fn all(txn: &WriteTransaction, from: Order, to: Order) -> Result<(), StoreError> {
     txn.delete_table(LOADING)?;
     let rekey = |key: &[u8]| -> Result<Vec<u8>, StoreError> {
-        let name = from
-            .name(key)
-            .map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))?;
+        let name = from.name(key).map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))?;
         Ok(to.key(&name))
     };
     for table in [LIST, FORGOTTEN, CONFLICTS, UNCONFIRMED] {

@@ -68,9 +68,7 @@ impl Ledger {
             0 => return Err(StoreError::corrupt("the format's number is 0")),
             found => return Err(StoreError::TooNew { found, known: FORMAT }),
         }
-        let value = meta
-            .get(WORD_LEDGER)?
-            .ok_or_else(|| StoreError::corrupt("the counters are missing"))?;
+        let value = meta.get(WORD_LEDGER)?.ok_or_else(|| StoreError::corrupt("the counters are missing"))?;
         let mut bytes = In(value.value());
         let synced = meta.get(WORD_SYNCED)?;
         Ok(Some(Self {
@@ -91,10 +89,7 @@ impl Ledger {
         meta: &mut redb::Table<'_, &'static str, &'static [u8]>,
     ) -> Result<(), StoreError> {
         if before.is_none() {
-            meta.insert(
-                WORD_FORMAT,
-                Out::default().varint(FORMAT.into()).done().as_slice(),
-            )?;
+            meta.insert(WORD_FORMAT, Out::default().varint(FORMAT.into()).done().as_slice())?;
         }
         if before != Some(self) {
             let value = Out::default()
@@ -136,10 +131,7 @@ impl Unkey {
     /// Writes the name that the key stands for over `name`.
     pub(super) fn restore(&self, key: &[u8], name: &mut Vec<u8>) {
         name.clear();
-        name.extend(
-            key.iter()
-                .map(|b| self.0.get(usize::from(*b)).copied().unwrap_or(*b)),
-        );
+        name.extend(key.iter().map(|b| self.0.get(usize::from(*b)).copied().unwrap_or(*b)));
     }
 }
 

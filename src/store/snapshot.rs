@@ -32,9 +32,7 @@ pub struct Snapshot {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("seq", &self.ledger.seq)
-            .finish_non_exhaustive()
+        f.debug_struct("Snapshot").field("seq", &self.ledger.seq).finish_non_exhaustive()
     }
 }
 
@@ -45,13 +43,7 @@ impl Snapshot {
             let txn = db.begin_read()?;
             let ledger = Ledger::read(&txn.open_table(META)?)?
                 .ok_or_else(|| StoreError::corrupt("the format's number is missing"))?;
-            Ok(Self {
-                list: txn.open_table(LIST)?,
-                txn,
-                ledger,
-                shared: shared.clone(),
-                db: db.clone(),
-            })
+            Ok(Self { list: txn.open_table(LIST)?, txn, ledger, shared: shared.clone(), db: db.clone() })
         });
         opened.inspect_err(|error| shared.read_failed(&db, error))
     }
@@ -81,10 +73,7 @@ impl Snapshot {
     }
 
     pub(super) fn name(&self, key: &[u8]) -> Result<MailboxName, StoreError> {
-        self.ledger
-            .order
-            .name(key)
-            .map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))
+        self.ledger.order.name(key).map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))
     }
 
     /// What the list holds for the name.
@@ -168,10 +157,7 @@ impl Snapshot {
             let by_seq = self.txn.open_table(JOURNAL_BY_SEQ)?;
             let journal = self.txn.open_table(JOURNAL)?;
             let mut records = Vec::new();
-            for item in by_seq
-                .range::<u64>((Bound::Excluded(after), Bound::Unbounded))?
-                .take(limit)
-            {
+            for item in by_seq.range::<u64>((Bound::Excluded(after), Bound::Unbounded))?.take(limit) {
                 let (seq, name) = item?;
                 let seq = seq.value();
                 let name = codec::name(name.value())?;
@@ -250,10 +236,7 @@ impl Snapshot {
     pub fn unconfirmed_of(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, StoreError> {
         self.read(|| {
             let table = self.txn.open_table(UNCONFIRMED)?;
-            table
-                .get(self.key(name).as_slice())?
-                .map(|value| In(value.value()).entry())
-                .transpose()
+            table.get(self.key(name).as_slice())?.map(|value| In(value.value()).entry()).transpose()
         })
     }
 

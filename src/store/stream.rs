@@ -75,11 +75,7 @@ impl Snapshot {
             let Some(EntryRef { location, acl }) = entry else {
                 return;
             };
-            let listed = Listed {
-                version: 0,
-                location,
-                acl,
-            };
+            let listed = Listed { version: 0, location, acl };
             match super::codec::name(name).and_then(|name| Ok((name, listed.entry()?))) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => broken = Some(error),
@@ -104,9 +100,7 @@ impl Snapshot {
             let range = (from, Bound::Unbounded);
             let mut list = Peeked::over(self.list.range::<&[u8]>(range)?)?;
             let mut forgotten = match with_forgotten {
-                true => Some(Peeked::over(
-                    self.txn.open_table(FORGOTTEN)?.range::<&[u8]>(range)?,
-                )?),
+                true => Some(Peeked::over(self.txn.open_table(FORGOTTEN)?.range::<&[u8]>(range)?)?),
                 false => None,
             };
             let unkey = Unkey::new(self.order());

@@ -26,17 +26,9 @@ const GROUP: usize = 10_000;
 pub(super) enum Work {
     Commit(Vec<Change>),
     BeginLoad,
-    PutLoad {
-        id: u64,
-        entries: Vec<(MailboxName, Entry)>,
-    },
-    FinishLoad {
-        id: u64,
-        synced: Synced,
-    },
-    DropLoad {
-        id: u64,
-    },
+    PutLoad { id: u64, entries: Vec<(MailboxName, Entry)> },
+    FinishLoad { id: u64, synced: Synced },
+    DropLoad { id: u64 },
 }
 
 impl Work {
@@ -64,12 +56,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>) -> Self {
-        Self {
-            db: Some(db),
-            shared,
-            loading: None,
-            loads: 0,
-        }
+        Self { db: Some(db), shared, loading: None, loads: 0 }
     }
 
     /// Works until every sender is gone and the queue is empty.

@@ -8,10 +8,7 @@ pub(super) fn name(text: &str) -> MailboxName {
 }
 
 pub(super) fn active(location: &str, acl: &str) -> Entry {
-    Entry::active(
-        Location::new(location.as_bytes()).unwrap(),
-        Acl::new(acl.as_bytes()),
-    )
+    Entry::active(Location::new(location.as_bytes()).unwrap(), Acl::new(acl.as_bytes()))
 }
 
 pub(super) fn reserved(location: &str) -> Entry {
@@ -19,10 +16,7 @@ pub(super) fn reserved(location: &str) -> Entry {
 }
 
 pub(super) fn put(text: &str, entry: &Entry) -> Change {
-    Change::Put {
-        name: name(text),
-        entry: entry.clone(),
-    }
+    Change::Put { name: name(text), entry: entry.clone() }
 }
 
 #[tokio::test]
@@ -35,9 +29,7 @@ async fn what_was_committed_is_there_after_a_restart() {
             .commit(vec![
                 put("user.alice", &entry),
                 put("user.bob", &reserved("be1.test!default")),
-                Change::Remove {
-                    name: name("user.bob"),
-                },
+                Change::Remove { name: name("user.bob") },
                 Change::Attended { at_unix: 17 },
             ])
             .await
