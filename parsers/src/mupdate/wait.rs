@@ -1,0 +1,84 @@
+//! What must arrive before it pays to look at a frame again.
+//!
+//! A frame that is not complete is parsed anew from its start, which is cheap, since literals are stepped
+//! over. It must only not be done for every byte that arrives: that would make a long argument, sent byte
+//! by byte, cost the square of its length. Nothing can be decided before either an announced literal is
+//! there as a whole or, outside of literals, a line end; and there are no more of those in a frame than it
+//! has arguments.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use nom::Needed;
+
+use super::lex::LexFault;
+
+/// The length of the longer line end.
+pub(super) const LINE_END: usize = b"\r\n".len();
+
+/// See the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Wait {
+    /// Nothing is known: look.
+    #[default]
+    Nothing,
+    /// Look when there is a line end at or behind this offset.
+    LineEnd(usize),
+    /// Look when there are this many bytes.
+    Bytes(usize),
+}
+
+impl Wait {
+    /// What has arrived of the frame at the front of `buf`, up to `limit` bytes; `None` while it does not
+    /// pay to look. At the limit it always does.
+    pub(super) fn frame<'b>(&mut self, buf: &'b [u8], limit: usize) -> Option<&'b [u8]> {
+        let frame = buf.get(..limit).unwrap_or(buf);
+        let look = !frame.is_empty() && (frame.len() == limit || self.is_over(frame));
+        look.then_some(frame)
+    }
+
+    /// Takes a line of up to `limit` bytes from the front of `buf`, without its end; for SASL.
+    pub(super) fn line(&mut self, buf: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, LexFault> {
+        let within = limit + LINE_END;
+        let Some(frame) = self.frame(buf, within) else {
+            return Ok(None);
+        };
+        let Some(end) = memchr(b'\n', frame) else {
+            if frame.len() == within {
+                return Err(LexFault::ArgumentTooLong);
+            }
+            *self = Self::LineEnd(frame.len());
+            return Ok(None);
+        };
+        *self = Self::Nothing;
+        let mut line = buf.split_to(end + 1).freeze();
+        let ending = if line.ends_with(b"\r\n") { 2 } else { 1 };
+        line.truncate(line.len() - ending);
+        Ok(Some(line))
+    }
+
+    /// Whether to look at a frame of which `have` has arrived.
+    fn is_over(&mut self, have: &[u8]) -> bool {
+        match *self {
+            Self::Nothing => true,
+            Self::Bytes(needed) => have.len() >= needed,
+            Self::LineEnd(from) => {
+                let found = have
+                    .get(from..)
+                    .is_some_and(|fresh| memchr(b'\n', fresh).is_some());
+                if !found {
+                    *self = Self::LineEnd(have.len());
+                }
+                found
+            }
+        }
+    }
+
+    /// Remembers why a parser stopped at the end of `have` bytes. A parser that lacks one byte may not know
+    /// how many will follow, so that only more than one is a literal's rest.
+    pub(super) fn remember(&mut self, have: usize, needed: Needed) {
+        *self = match needed {
+            Needed::Size(more) if more.get() > 1 => Self::Bytes(have.saturating_add(more.get())),
+            _ => Self::LineEnd(have),
+        };
+    }
+}
