@@ -110,11 +110,7 @@ impl<T> CommandBody<T> {
     pub(super) fn arguments(&self) -> impl Iterator<Item = &T> {
         let (named, hosts): ([Option<&T>; 3], &[T]) = match self {
             Self::Authenticate { mechanism, initial } => ([Some(mechanism), initial.as_ref(), None], &[]),
-            Self::Activate {
-                mailbox,
-                location,
-                acl,
-            } => ([Some(mailbox), Some(location), Some(acl)], &[]),
+            Self::Activate { mailbox, location, acl } => ([Some(mailbox), Some(location), Some(acl)], &[]),
             Self::Reserve { mailbox, location } | Self::Deactivate { mailbox, location } => {
                 ([Some(mailbox), Some(location), None], &[])
             }
@@ -130,45 +126,26 @@ impl<T> CommandBody<T> {
     /// The same command with every string replaced.
     pub(super) fn map<U>(self, mut each: impl FnMut(T) -> U) -> CommandBody<U> {
         match self {
-            Self::Authenticate { mechanism, initial } => CommandBody::Authenticate {
-                mechanism: each(mechanism),
-                initial: initial.map(each),
-            },
-            Self::Activate {
-                mailbox,
-                location,
-                acl,
-            } => CommandBody::Activate {
-                mailbox: each(mailbox),
-                location: each(location),
-                acl: each(acl),
-            },
-            Self::Reserve { mailbox, location } => CommandBody::Reserve {
-                mailbox: each(mailbox),
-                location: each(location),
-            },
-            Self::Deactivate { mailbox, location } => CommandBody::Deactivate {
-                mailbox: each(mailbox),
-                location: each(location),
-            },
-            Self::Delete { mailbox } => CommandBody::Delete {
-                mailbox: each(mailbox),
-            },
-            Self::Find { mailbox } => CommandBody::Find {
-                mailbox: each(mailbox),
-            },
-            Self::List { prefix } => CommandBody::List {
-                prefix: prefix.map(each),
-            },
-            Self::Update { hosts } => CommandBody::Update {
-                hosts: hosts.into_iter().map(each).collect(),
-            },
+            Self::Authenticate { mechanism, initial } => {
+                CommandBody::Authenticate { mechanism: each(mechanism), initial: initial.map(each) }
+            }
+            Self::Activate { mailbox, location, acl } => {
+                CommandBody::Activate { mailbox: each(mailbox), location: each(location), acl: each(acl) }
+            }
+            Self::Reserve { mailbox, location } => {
+                CommandBody::Reserve { mailbox: each(mailbox), location: each(location) }
+            }
+            Self::Deactivate { mailbox, location } => {
+                CommandBody::Deactivate { mailbox: each(mailbox), location: each(location) }
+            }
+            Self::Delete { mailbox } => CommandBody::Delete { mailbox: each(mailbox) },
+            Self::Find { mailbox } => CommandBody::Find { mailbox: each(mailbox) },
+            Self::List { prefix } => CommandBody::List { prefix: prefix.map(each) },
+            Self::Update { hosts } => CommandBody::Update { hosts: hosts.into_iter().map(each).collect() },
             Self::Noop => CommandBody::Noop,
             Self::Logout => CommandBody::Logout,
             Self::StartTls => CommandBody::StartTls,
-            Self::Compress { algorithm } => CommandBody::Compress {
-                algorithm: each(algorithm),
-            },
+            Self::Compress { algorithm } => CommandBody::Compress { algorithm: each(algorithm) },
         }
     }
 }

@@ -74,20 +74,13 @@ enum State {
 }
 
 impl State {
-    const START: Self = Self::Reading {
-        wait: Wait::Nothing,
-        answered: 0,
-    };
+    const START: Self = Self::Reading { wait: Wait::Nothing, answered: 0 };
 }
 
 impl CommandDecoder {
     /// A decoder at the start of a connection.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            skip: None,
-            state: State::START,
-        }
+        Self { limits, skip: None, state: State::START }
     }
 
     /// Other limits from the next command on; for when the client has logged in.
@@ -97,15 +90,13 @@ impl CommandDecoder {
 
     /// Takes one event from the front of `buf`; `None` until more has arrived.
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<CommandEvent>, CommandFault> {
-        self.step(buf)
-            .inspect_err(|fault| self.state = State::Poisoned(*fault))
+        self.step(buf).inspect_err(|fault| self.state = State::Poisoned(*fault))
     }
 
     /// Takes one SASL line from the front of `buf`; `None` until more has arrived. To be called in place of
     /// [`decode`](Self::decode) while an AUTHENTICATE waits for the client.
     pub fn decode_sasl(&mut self, buf: &mut BytesMut) -> Result<Option<SaslLine>, CommandFault> {
-        self.step_sasl(buf)
-            .inspect_err(|fault| self.state = State::Poisoned(*fault))
+        self.step_sasl(buf).inspect_err(|fault| self.state = State::Poisoned(*fault))
     }
 
     fn step(&mut self, buf: &mut BytesMut) -> Result<Option<CommandEvent>, CommandFault> {
@@ -115,10 +106,7 @@ impl CommandDecoder {
             }
             self.skip = None;
         }
-        let Limits {
-            max_argument,
-            max_command: limit,
-        } = self.limits;
+        let Limits { max_argument, max_command: limit } = self.limits;
         let (wait, answered) = self.reading()?;
         let Some(frame) = wait.frame(buf, limit) else {
             return Ok(None);
@@ -156,10 +144,7 @@ impl CommandDecoder {
                     let understood = buf.split_to(length).freeze();
                     self.state = State::START;
                     self.skip = Some(Skip::new(limit - length, max_argument));
-                    Ok(Some(CommandEvent::Bad {
-                        tag: tag.map(|tag| tag.cut(&understood)),
-                        text,
-                    }))
+                    Ok(Some(CommandEvent::Bad { tag: tag.map(|tag| tag.cut(&understood)), text }))
                 }
             },
         }
@@ -186,13 +171,9 @@ impl CommandDecoder {
 /// An initial response of zero bytes becomes `=`, in whatever way it was written.
 fn written_empty(body: CommandBody) -> CommandBody {
     match body {
-        CommandBody::Authenticate {
-            mechanism,
-            initial: Some(initial),
-        } if initial.is_empty() => CommandBody::Authenticate {
-            mechanism,
-            initial: Some(Bytes::from_static(b"=")),
-        },
+        CommandBody::Authenticate { mechanism, initial: Some(initial) } if initial.is_empty() => {
+            CommandBody::Authenticate { mechanism, initial: Some(Bytes::from_static(b"=")) }
+        }
         other => other,
     }
 }

@@ -19,11 +19,7 @@ const MALFORMED: &str = "Badly formed arguments";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Refusal {
     /// Answer `BAD`, and skip the line that the frame's last `rest` bytes begin with.
-    Bad {
-        tag: Option<Span>,
-        text: &'static str,
-        rest: usize,
-    },
+    Bad { tag: Option<Span>, text: &'static str, rest: usize },
     /// As [`Flaw::Fatal`].
     Fatal(LexFault),
     /// As [`Flaw::Announced`].
@@ -46,14 +42,7 @@ pub(super) fn command<'a>(lexer: &Lexer<'a>) -> Parsed<'a, Command<Span>> {
         b"AUTHENTICATE" => arguments.authenticate(rest)?,
         b"ACTIVATE" => {
             let (rest, [mailbox, location, acl]) = arguments.exactly(rest)?;
-            (
-                rest,
-                CommandBody::Activate {
-                    mailbox,
-                    location,
-                    acl,
-                },
-            )
+            (rest, CommandBody::Activate { mailbox, location, acl })
         }
         b"RESERVE" => {
             let (rest, [mailbox, location]) = arguments.exactly(rest)?;
@@ -126,10 +115,7 @@ impl<'a> Arguments<'_, 'a> {
         let (input, [mechanism]) = self.exactly(input)?;
         let empty = recognize((tag(" ="), peek(end_of_line))).parse(input);
         let (rest, initial) = match empty {
-            Ok((rest, _)) => (
-                rest,
-                Some(self.lexer.span(input.get(1..).unwrap_or_default(), rest)),
-            ),
+            Ok((rest, _)) => (rest, Some(self.lexer.span(input.get(1..).unwrap_or_default(), rest))),
             Err(nom::Err::Error(_)) => self.optional(input, EXTRA)?,
             Err(other) => return Err(self.answer(EXTRA)(other)),
         };
@@ -152,11 +138,7 @@ impl<'a> Arguments<'_, 'a> {
     }
 
     fn bad<T>(&self, text: &'static str, at: &[u8]) -> Parsed<'a, T> {
-        Err(nom::Err::Failure(Refusal::Bad {
-            tag: Some(self.tag),
-            text,
-            rest: at.len(),
-        }))
+        Err(nom::Err::Failure(Refusal::Bad { tag: Some(self.tag), text, rest: at.len() }))
     }
 
     fn answer(&self, text: &'static str) -> impl Fn(nom::Err<Flaw>) -> nom::Err<Refusal> {

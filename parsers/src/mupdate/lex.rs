@@ -117,11 +117,7 @@ impl<'a> Lexer<'a> {
 
     /// The span from one place of the frame to a later one.
     pub(super) fn span(&self, from: &[u8], to: &[u8]) -> Span {
-        Span {
-            start: self.offset(from),
-            end: self.offset(to),
-            escaped: false,
-        }
+        Span { start: self.offset(from), end: self.offset(to), escaped: false }
     }
 
     /// Bytes up to white space, a parenthesis or a quote (Cyrus's `getword`); may be none.
@@ -162,11 +158,7 @@ impl<'a> Lexer<'a> {
             return syntax(start);
         }
         let start = self.offset(start);
-        let span = Span {
-            start,
-            end: start + text.len(),
-            escaped: false,
-        };
+        let span = Span { start, end: start + text.len(), escaped: false };
         Ok((rest, span))
     }
 
@@ -177,10 +169,7 @@ impl<'a> Lexer<'a> {
             let (special, _) = take_while(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n' | 0))(rest)?;
             match take(1usize)(special)? {
                 (behind, b"\"") => {
-                    let span = Span {
-                        escaped,
-                        ..self.span(input, special)
-                    };
+                    let span = Span { escaped, ..self.span(input, special) };
                     if span.end - span.start > self.max_argument {
                         return fatal(LexFault::ArgumentTooLong);
                     }
@@ -239,11 +228,7 @@ pub(super) fn trailing_literal(line: &[u8], max_argument: usize) -> Result<Optio
     let Some(announced) = line.strip_suffix(b"+}") else {
         return Ok(None);
     };
-    let digits = announced
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = announced.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     match announced.split_at_checked(announced.len() - digits) {
         Some((before, number)) if digits > 0 && before.ends_with(b"{") => {
             literal_size(number, max_argument).map(Some)
@@ -260,9 +245,7 @@ fn literal_size(digits: &[u8], max: usize) -> Result<usize, LexFault> {
     }
     digits
         .iter()
-        .try_fold(0usize, |size, digit| {
-            size.checked_mul(10)?.checked_add(usize::from(digit - b'0'))
-        })
+        .try_fold(0usize, |size, digit| size.checked_mul(10)?.checked_add(usize::from(digit - b'0')))
         .filter(|size| *size <= max)
         .ok_or(LexFault::LiteralTooLarge)
 }

@@ -13,19 +13,13 @@ pub struct Limits {
 impl Limits {
     /// For a connection that has not logged in. Nothing that is legal then is long, so that a connection's
     /// input buffer, its copy while it grows, and the command taken out of it stay within 64 KiB together.
-    pub const BEFORE_LOGIN: Self = Self {
-        max_argument: 8 * 1024,
-        max_command: 12 * 1024,
-    };
+    pub const BEFORE_LOGIN: Self = Self { max_argument: 8 * 1024, max_command: 12 * 1024 };
 }
 
 impl Default for Limits {
     /// `maxliteral` of Cyrus 3.13, 128 KiB, which in practice is a limit on ACLs, and room for two such.
     fn default() -> Self {
-        Self {
-            max_argument: 128 * 1024,
-            max_command: 256 * 1024,
-        }
+        Self { max_argument: 128 * 1024, max_command: 256 * 1024 }
     }
 }
 
@@ -42,9 +36,6 @@ impl Default for ReplyLimits {
     /// Wider than what clients may send: up to 3.10 a master accepts ACLs of any length, and one that
     /// cannot be read would leave us without any list.
     fn default() -> Self {
-        Self {
-            max_argument: 1024 * 1024,
-            max_line: 2 * 1024 * 1024,
-        }
+        Self { max_argument: 1024 * 1024, max_line: 2 * 1024 * 1024 }
     }
 }

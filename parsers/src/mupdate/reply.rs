@@ -79,47 +79,26 @@ impl<T> ServerLine<T> {
             Self::Compress => ServerLine::Compress,
             Self::PartialUpdate => ServerLine::PartialUpdate,
             Self::OtherCapability(line) => ServerLine::OtherCapability(each(line)),
-            Self::Banner {
-                servername,
-                product,
-                version,
-                role,
-            } => ServerLine::Banner {
+            Self::Banner { servername, product, version, role } => ServerLine::Banner {
                 servername: each(servername),
                 product: each(product),
                 version: each(version),
                 role: each(role),
             },
-            Self::Status { tag, status, text } => ServerLine::Status {
-                tag: tag.map(&mut each),
-                status,
-                text: each(text),
-            },
+            Self::Status { tag, status, text } => {
+                ServerLine::Status { tag: tag.map(&mut each), status, text: each(text) }
+            }
             Self::Continue => ServerLine::Continue,
-            Self::Mailbox {
-                tag,
-                mailbox,
-                location,
-                acl,
-            } => ServerLine::Mailbox {
+            Self::Mailbox { tag, mailbox, location, acl } => ServerLine::Mailbox {
                 tag: each(tag),
                 mailbox: each(mailbox),
                 location: each(location),
                 acl: each(acl),
             },
-            Self::Reserve {
-                tag,
-                mailbox,
-                location,
-            } => ServerLine::Reserve {
-                tag: each(tag),
-                mailbox: each(mailbox),
-                location: each(location),
-            },
-            Self::Delete { tag, mailbox } => ServerLine::Delete {
-                tag: each(tag),
-                mailbox: each(mailbox),
-            },
+            Self::Reserve { tag, mailbox, location } => {
+                ServerLine::Reserve { tag: each(tag), mailbox: each(mailbox), location: each(location) }
+            }
+            Self::Delete { tag, mailbox } => ServerLine::Delete { tag: each(tag), mailbox: each(mailbox) },
         }
     }
 }
@@ -182,12 +161,9 @@ impl fmt::Debug for SaslServerLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Challenge(_) => f.write_str("Challenge(…)"),
-            Self::Done { tag, status, text } => f
-                .debug_struct("Done")
-                .field("tag", tag)
-                .field("status", status)
-                .field("text", text)
-                .finish(),
+            Self::Done { tag, status, text } => {
+                f.debug_struct("Done").field("tag", tag).field("status", status).field("text", text).finish()
+            }
         }
     }
 }

@@ -65,40 +65,27 @@ enum State {
 impl ReplyDecoder {
     /// A decoder at the start of a connection.
     pub fn new(limits: ReplyLimits) -> Self {
-        Self {
-            limits,
-            state: State::Reading(Wait::Nothing),
-        }
+        Self { limits, state: State::Reading(Wait::Nothing) }
     }
 
     /// Takes one reply from the front of `buf`; `None` until more has arrived.
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<ServerLine>, ReplyFault> {
-        self.step(buf)
-            .inspect_err(|fault| self.state = State::Poisoned(*fault))
+        self.step(buf).inspect_err(|fault| self.state = State::Poisoned(*fault))
     }
 
     /// Takes one challenge or the end of the exchange from the front of `buf`; `None` until more has
     /// arrived. To be called in place of [`decode`](Self::decode) between sending AUTHENTICATE and its end.
     pub fn decode_sasl(&mut self, buf: &mut BytesMut) -> Result<Option<SaslServerLine>, ReplyFault> {
-        self.step_sasl(buf)
-            .inspect_err(|fault| self.state = State::Poisoned(*fault))
+        self.step_sasl(buf).inspect_err(|fault| self.state = State::Poisoned(*fault))
     }
 
     fn step(&mut self, buf: &mut BytesMut) -> Result<Option<ServerLine>, ReplyFault> {
-        let ReplyLimits {
-            max_argument,
-            max_line,
-        } = self.limits;
+        let ReplyLimits { max_argument, max_line } = self.limits;
         let wait = self.reading()?;
         let Some(frame) = wait.frame(buf, max_line) else {
             return Ok(None);
         };
-        let lexer = Lexer {
-            frame,
-            max_frame: max_line,
-            max_argument,
-            synchronizing: Synchronizing::Never,
-        };
+        let lexer = Lexer { frame, max_frame: max_line, max_argument, synchronizing: Synchronizing::Never };
         match reply(&lexer) {
             Ok((rest, line)) => {
                 let length = lexer.offset(rest);

@@ -23,25 +23,10 @@ pub(super) fn reply<'a>(lexer: &Lexer<'a>) -> Lexed<'a, ServerLine<Span>> {
     // The first three are nearly all there is: a list has a line for each of millions of mailboxes.
     if is("MAILBOX") {
         let (rest, [mailbox, location, acl]) = arguments(lexer, rest)?;
-        Ok((
-            rest,
-            ServerLine::Mailbox {
-                tag,
-                mailbox,
-                location,
-                acl,
-            },
-        ))
+        Ok((rest, ServerLine::Mailbox { tag, mailbox, location, acl }))
     } else if is("RESERVE") {
         let (rest, [mailbox, location]) = arguments(lexer, rest)?;
-        Ok((
-            rest,
-            ServerLine::Reserve {
-                tag,
-                mailbox,
-                location,
-            },
-        ))
+        Ok((rest, ServerLine::Reserve { tag, mailbox, location }))
     } else if is("DELETE") {
         let (rest, [mailbox]) = arguments(lexer, rest)?;
         Ok((rest, ServerLine::Delete { tag, mailbox }))
@@ -73,15 +58,7 @@ fn arguments<'a, const N: usize>(lexer: &Lexer<'a>, mut input: &'a [u8]) -> Lexe
 fn banner<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Span>> {
     let (rest, _) = tag(" MUPDATE")(input)?;
     let (rest, [servername, product, version, role]) = arguments(lexer, rest)?;
-    Ok((
-        rest,
-        ServerLine::Banner {
-            servername,
-            product,
-            version,
-            role,
-        },
-    ))
+    Ok((rest, ServerLine::Banner { servername, product, version, role }))
 }
 
 /// The text of a status. Cyrus quotes most, but not those around STARTTLS, COMPRESS and a cancelled login.
@@ -102,10 +79,8 @@ fn capability<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Sp
     let (rest, word) = lexer.word(input)?;
     let is = |span: Span, known: &str| span.of(lexer.frame).eq_ignore_ascii_case(known.as_bytes());
     let atom = verify(|i| lexer.word(i), |word: &Span| !word.is_empty());
-    let mut names = terminated(
-        many0(preceded(space, alt((|i| lexer.string(i), atom)))),
-        (opt(space), end_of_line),
-    );
+    let mut names =
+        terminated(many0(preceded(space, alt((|i| lexer.string(i), atom)))), (opt(space), end_of_line));
     if is(word, "AUTH") {
         return names.map(ServerLine::Mechanisms).parse(rest);
     }
@@ -115,9 +90,7 @@ fn capability<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Sp
     } else if is(word, "PARTIAL-UPDATE") {
         ServerLine::PartialUpdate
     } else if is(word, "COMPRESS")
-        && names
-            .parse(rest)
-            .is_ok_and(|(_, names)| names.iter().any(|name| is(*name, "DEFLATE")))
+        && names.parse(rest).is_ok_and(|(_, names)| names.iter().any(|name| is(*name, "DEFLATE")))
     {
         ServerLine::Compress
     } else {

@@ -23,12 +23,7 @@ pub(super) struct Skip {
 
 impl Skip {
     pub(super) fn new(budget: usize, max_argument: usize) -> Self {
-        Self {
-            literal: 0,
-            scanned: 0,
-            budget,
-            max_argument,
-        }
+        Self { literal: 0, scanned: 0, budget, max_argument }
     }
 
     /// Drops what can be dropped. Whether the end of the command was reached.
@@ -41,10 +36,8 @@ impl Skip {
                 return Ok(false);
             }
             let within = buf.get(..self.budget).unwrap_or(buf.as_ref());
-            let Some(end) = within
-                .get(self.scanned..)
-                .and_then(|fresh| memchr(b'\n', fresh))
-                .map(|at| self.scanned + at)
+            let Some(end) =
+                within.get(self.scanned..).and_then(|fresh| memchr(b'\n', fresh)).map(|at| self.scanned + at)
             else {
                 if buf.len() >= self.budget {
                     return Err(LexFault::FrameTooLong);

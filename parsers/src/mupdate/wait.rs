@@ -62,9 +62,7 @@ impl Wait {
             Self::Nothing => true,
             Self::Bytes(needed) => have.len() >= needed,
             Self::LineEnd(from) => {
-                let found = have
-                    .get(from..)
-                    .is_some_and(|fresh| memchr(b'\n', fresh).is_some());
+                let found = have.get(from..).is_some_and(|fresh| memchr(b'\n', fresh).is_some());
                 if !found {
                     *self = Self::LineEnd(have.len());
                 }
