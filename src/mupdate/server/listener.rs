@@ -17,6 +17,11 @@ use crate::net::stream::Stream;
 /// How long what is under way may take when the process stops.
 const STOP_BOUND: Duration = Duration::from_secs(2);
 
+/// Returns once the flag is up, or nobody is left to raise it.
+async fn until(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|up| *up).await;
+}
+
 /// One connected stream, for status.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StreamStatus {
@@ -111,7 +116,7 @@ impl Server {
                     }
                 },
                 Some(_) = sessions.join_next() => {}
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = until(&mut stop) => break,
             }
         }
         drop(listener);
