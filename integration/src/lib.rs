@@ -10,4 +10,5 @@ pub mod frames;
 pub mod murder;
 pub mod ravenry;
 pub mod relay;
+pub mod stage;
 pub mod transcript;
