@@ -2,6 +2,7 @@
 //! that fails on demand, and the `ravenry` binary as a process beside them.
 
 pub mod agreement;
+pub mod capture;
 pub mod clients;
 pub mod deadline;
 pub mod engine;
@@ -9,4 +10,5 @@ pub mod frames;
 pub mod murder;
 pub mod ravenry;
 pub mod relay;
+pub mod stage;
 pub mod transcript;

@@ -72,12 +72,16 @@ async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?.retrying_after(2)).await?;
     let mut agreement = Agreement::begin(&murder).await?;
     murder.create_user("alice", &murder.be1).await?;
+    let mut alice = murder.fe1.imap("alice").await?;
+    alice.create("INBOX.work").await?.ok()?;
     agreement.reached_within(SOON).await?;
 
     murder.mm.stop_cyrus().await?;
-    let mut alice = murder.fe1.imap("alice").await?;
     assert_eq!(alice.create("INBOX.new").await?.completion, Completion::No);
-    assert_eq!(alice.rename("INBOX", "INBOX.old").await?.completion, Completion::No);
+    assert_eq!(
+        alice.rename("INBOX.work", "INBOX.play").await?.completion,
+        Completion::No
+    );
     let mut lmtp = murder.fe1.lmtp().await?;
     let known = lmtp.deliver_one("alice", "known").await?;
     assert!(known.verdict().is_ok(), "{known:?}");

@@ -51,6 +51,11 @@ impl Wire {
         &self.transcript
     }
 
+    /// Puts a remark into the transcript.
+    pub fn remark(&mut self, text: impl Into<String>) {
+        self.transcript.remark(text);
+    }
+
     /// Sends bytes as they are, in one segment if they fit.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.transcript.say(Side::Client, bytes);

@@ -155,3 +155,27 @@ fn state_of(kind: &str) -> Option<State> {
     }
     Some(if reserved { State::Reserved } else { State::Active })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_json_say_the_same() {
+        let text = "user.a\t1 be1.murder.test!default a\tlrs\t\nuser.r\t3 be2.murder.test! \nuser.l\t0 default a\tl\t\n\n";
+        let json = r#"{
+            "user.a": {"name": "user.a", "mbtype": "er", "partition": "default", "server": "be1.murder.test", "acl": {"a": "lrs"}},
+            "user.r": {"name": "user.r", "mbtype": "erz", "partition": "", "server": "be2.murder.test", "acl": {}},
+            "user.l": {"name": "user.l", "mbtype": "e", "partition": "default", "acl": {"a": "l"}},
+            "user.d": {"name": "user.d", "mbtype": "ed", "partition": "default", "acl": {}}
+        }"#;
+        let (text, json) = (Dump::parse(text).unwrap(), Dump::parse(json).unwrap());
+        assert_eq!(text, json);
+        assert_eq!(
+            text.get("user.a"),
+            Some(&Entry::active("be1.murder.test!default", "a\tlrs\t"))
+        );
+        assert_eq!(text.get("user.r"), Some(&Entry::reserved("be2.murder.test!")));
+        assert!(text.get("user.l").unwrap().is_local());
+    }
+}

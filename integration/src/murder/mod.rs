@@ -15,6 +15,7 @@ mod turn;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -28,6 +29,9 @@ pub use sweep::sweep;
 use crate::engine::Engine;
 use remains::Remains;
 use turn::Turn;
+
+/// How long a frontend may take over its first list.
+const FIRST_LIST: Duration = Duration::from_secs(60);
 
 /// A running murder. Dropping it removes everything, also when a story panics. Unless it came to
 /// [`Murder::stop`], the story failed, and the nodes' logs are kept.
@@ -130,9 +134,15 @@ impl Murder {
     pub async fn start_nodes(&self, mupdate: SocketAddr) -> Result<()> {
         self.start_backends(mupdate).await?;
         self.start_frontends(mupdate).await?;
+        self.wait_for_frontends().await
+    }
+
+    /// Waits until both frontends have their first list.
+    pub async fn wait_for_frontends(&self) -> Result<()> {
         for frontend in self.frontends() {
-            let limit = std::time::Duration::from_secs(60);
-            frontend.wait_for_log("synchronization complete", 0, limit).await?;
+            frontend
+                .wait_for_log("synchronization complete", 0, FIRST_LIST)
+                .await?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Moving one connection's lines in both directions, past the faults.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +23,15 @@ enum Verdict {
     Cut,
 }
 
+/// How a direction ended.
+enum End {
+    Closed,
+    Cut,
+}
+
+/// How long a server may take to answer a client that has hung up.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Forwards until either side closes or a fault cuts the connection.
 pub(super) async fn run(client: TcpStream, server: TcpStream, shared: &Shared, tape: &Mutex<Transcript>) {
     // Replies are counted in time, not in bytes: nothing may wait for a fuller segment.
@@ -28,12 +39,27 @@ pub(super) async fn run(client: TcpStream, server: TcpStream, shared: &Shared, t
     let session = Mutex::new(Session::default());
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
-    let requests = Pump { side: Side::Client, shared, session: &session, tape };
-    let replies = Pump { side: Side::Server, shared, session: &session, tape };
-    // Closing one way closes both: MUPDATE knows no half-open connections.
+    let requests = Pump {
+        side: Side::Client,
+        shared,
+        session: &session,
+        tape,
+    };
+    let replies = Pump {
+        side: Side::Server,
+        shared,
+        session: &session,
+        tape,
+    };
+    let mut replies = pin!(replies.run(server_in, client_out));
     tokio::select! {
-        _ = requests.run(client_in, server_out) => {}
-        _ = replies.run(server_in, client_out) => {}
+        end = requests.run(client_in, server_out) => {
+            // Cyrus's clients hang up without hearing the reply to LOGOUT: it still belongs on the tape.
+            if matches!(end, Ok(End::Closed)) {
+                let _ = tokio::time::timeout(FAREWELL, replies).await;
+            }
+        }
+        _ = &mut replies => {}
     }
 }
 
@@ -46,7 +72,7 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
-    async fn run(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+    async fn run(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<End> {
         let mut frames = Frames::default();
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -56,7 +82,8 @@ impl Pump<'_> {
             if bytes.is_empty() {
                 // An unfinished line, such as the NUL that Cyrus sends after a BYE, belongs to the conversation.
                 to.write_all(&frames.rest()).await?;
-                return to.shutdown().await;
+                to.shutdown().await?;
+                return Ok(End::Closed);
             }
             frames.feed(bytes);
             let mut ready = Vec::new();
@@ -64,7 +91,7 @@ impl Pump<'_> {
                 match self.judge(&frame, &mut ready, &mut to).await? {
                     Verdict::Forward => ready.push(frame),
                     Verdict::Drop => {}
-                    Verdict::Cut => return Ok(()),
+                    Verdict::Cut => return Ok(End::Cut),
                 }
             }
             // What came together goes together: two commands in one segment are more than one after the other.

@@ -1,0 +1,61 @@
+//! Chores around the stories: capturing fixtures from real Cyrus, clearing away what dead runs left.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use ravenry_integration::capture;
+use ravenry_integration::engine::Engine;
+use ravenry_integration::murder::{self, Suite};
+
+/// Works on a Cyrus Murder in containers.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Capture conversations into fixtures/mupdate.
+    Capture {
+        /// The releases, by Debian suite; by default all of them.
+        #[arg(long)]
+        suite: Vec<Suite>,
+    },
+    /// Capture the order of lists into fixtures/order.
+    Order {
+        /// The releases, by Debian suite; by default all of them.
+        #[arg(long)]
+        suite: Vec<Suite>,
+    },
+    /// Remove the containers and networks of runs that are dead.
+    Sweep,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Cli::parse().chore {
+        Chore::Capture { suite } => {
+            for suite in or_all(suite) {
+                capture::conversations(suite).await?;
+            }
+        }
+        Chore::Order { suite } => {
+            for suite in or_all(suite) {
+                capture::order::capture(suite).await?;
+            }
+        }
+        Chore::Sweep => {
+            let removed = murder::sweep(&Engine::connect().await?).await?;
+            eprintln!("{removed} things removed");
+        }
+    }
+    Ok(())
+}
+
+fn or_all(suites: Vec<Suite>) -> Vec<Suite> {
+    if suites.is_empty() {
+        Suite::ALL.to_vec()
+    } else {
+        suites
+    }
+}

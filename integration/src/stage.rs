@@ -1,0 +1,82 @@
+//! A murder with Ravenry in it, and a relay in every place where the way can fail.
+//!
+//! ```text
+//!   frontends ──▶ relay ──┐
+//!                         ├──▶ Ravenry ──▶ relay ──▶ master
+//!   backends  ──▶ relay ──┘
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::agreement::Agreement;
+use crate::murder::{Murder, Plan};
+use crate::ravenry::{Ravenry, Settings};
+use crate::relay::Relay;
+
+/// How long Ravenry may take to learn a small list.
+const LEARNING: Duration = Duration::from_secs(30);
+
+/// Everything that a story with Ravenry needs. Without faults the relays only listen.
+#[derive(Debug)]
+pub struct Stage {
+    // Dropped in this order: the containers last.
+    /// Ravenry itself.
+    pub ravenry: Ravenry,
+    /// Between Ravenry and the master.
+    pub to_master: Relay,
+    /// Between the frontends and Ravenry.
+    pub from_frontends: Relay,
+    /// Between the backends and Ravenry.
+    pub from_backends: Relay,
+    /// The murder.
+    pub murder: Murder,
+}
+
+impl Stage {
+    /// Starts everything and waits until Ravenry follows the master and the frontends have their list. `extra`
+    /// is added to Ravenry's configuration.
+    pub async fn start(plan: Plan, extra: &str) -> Result<Self> {
+        let murder = Murder::prepare(plan).await?;
+        murder.start_master().await?;
+        let at = |port: u16| SocketAddr::from((murder.gateway(), port));
+        let to_master = Relay::start(at(0), murder.mm.mupdate_address()).await?;
+        let settings = Settings {
+            listen: at(3905),
+            master: to_master.address(),
+            extra: extra.to_owned(),
+        };
+        let ravenry = Ravenry::start(settings).await?;
+        ravenry
+            .wait_for_state("following", LEARNING)
+            .await
+            .with_context(|| ravenry.log().unwrap_or_default())?;
+        let from_backends = Relay::start(at(0), ravenry.address()).await?;
+        let from_frontends = Relay::start(at(0), ravenry.address()).await?;
+        murder.start_backends(from_backends.address()).await?;
+        murder.start_frontends(from_frontends.address()).await?;
+        murder.wait_for_frontends().await?;
+        Ok(Self {
+            ravenry,
+            to_master,
+            from_frontends,
+            from_backends,
+            murder,
+        })
+    }
+
+    /// The invariant, Ravenry's list included.
+    pub async fn agreement(&self) -> Result<Agreement<'_>> {
+        Ok(Agreement::begin(&self.murder)
+            .await?
+            .with_ravenry(self.ravenry.address()))
+    }
+
+    /// The good end of a story.
+    pub async fn stop(self) -> Result<()> {
+        self.ravenry.stop().await?;
+        self.murder.stop().await
+    }
+}
