@@ -44,11 +44,6 @@ impl<'txn> Tables<'txn> {
             meta: txn.open_table(META)?,
         })
     }
-
-    /// The counters as committed; `None` in a new store.
-    pub(super) fn ledger(&self) -> Result<Option<Ledger>, StoreError> {
-        Ledger::read(&self.meta)
-    }
 }
 
 /// A transaction being filled.
@@ -61,22 +56,37 @@ pub(super) struct Batch<'txn> {
     pub(super) touched: Touched,
     /// The whole list was replaced.
     pub(super) replaced: bool,
+    /// A master completed the list.
+    completed: bool,
     limits: forgotten::Limits,
 }
 
+/// What a batch leaves when it is committed.
+pub(super) struct Filled {
+    pub(super) ledger: Ledger,
+    pub(super) lengths: Lengths,
+    pub(super) touched: Touched,
+    pub(super) replaced: bool,
+    pub(super) completed: bool,
+}
+
 impl<'txn> Batch<'txn> {
-    pub(super) fn open(txn: &'txn WriteTransaction, limits: forgotten::Limits) -> Result<Self, StoreError> {
-        let tables = Tables::open(txn)?;
-        let before = tables.ledger()?;
-        Ok(Self {
+    /// `ledger` is what the last commit wrote, `None` in a new store.
+    pub(super) fn open(
+        txn: &'txn WriteTransaction,
+        ledger: Option<Ledger>,
+        limits: forgotten::Limits,
+    ) -> Self {
+        Self {
             txn,
-            ledger: before.clone().unwrap_or_default(),
-            before,
-            tables: Some(tables),
+            ledger: ledger.clone().unwrap_or_default(),
+            before: ledger,
+            tables: None,
             touched: Touched::new(),
             replaced: false,
+            completed: false,
             limits,
-        })
+        }
     }
 
     pub(super) fn txn(&self) -> &'txn WriteTransaction {
@@ -88,13 +98,19 @@ impl<'txn> Batch<'txn> {
     }
 
     /// Writes the counters. The transaction can be committed after that.
-    pub(super) fn finish(mut self) -> Result<(Ledger, Touched, bool), StoreError> {
+    pub(super) fn finish(mut self) -> Result<Filled, StoreError> {
         let (order, limits) = (self.ledger.order, self.limits);
         forgotten::trim(self.tables()?, order, limits)?;
         let ledger = self.ledger.clone();
         let before = self.before.take();
         ledger.write(before.as_ref(), &mut self.tables()?.meta)?;
-        Ok((ledger, self.touched, self.replaced))
+        Ok(Filled {
+            ledger,
+            lengths: self.lengths()?,
+            touched: self.touched,
+            replaced: self.replaced,
+            completed: self.completed,
+        })
     }
 
     pub(super) fn tables(&mut self) -> Result<&mut Tables<'txn>, StoreError> {
@@ -150,7 +166,10 @@ impl<'txn> Batch<'txn> {
                 let key = self.key(&name);
                 self.tables()?.unconfirmed.remove(key.as_slice())?;
             }
-            Change::Synced(synced) => self.ledger.synced = Some(synced),
+            Change::Synced(synced) => {
+                self.ledger.synced = Some(synced);
+                self.completed = true;
+            }
             Change::Attended { at_unix } => self.ledger.attended_at = at_unix,
             Change::SetOrder(order) if order == self.ledger.order => {}
             Change::SetOrder(order) => {
@@ -243,7 +262,7 @@ impl<'txn> Batch<'txn> {
     }
 
     /// What cannot be told from the counters.
-    pub(super) fn lengths(&mut self) -> Result<Lengths, StoreError> {
+    fn lengths(&mut self) -> Result<Lengths, StoreError> {
         let tables = self.tables()?;
         let oldest = match tables.journal_by_seq.first()? {
             None => None,

@@ -3,8 +3,8 @@
 //! redb refuses everything, reads too, once its disk failed. Here the list must stay readable, and nothing
 //! may be written again: the kernel may have dropped the pages of a failed fsync and call the next one a
 //! success. So [`Disk`] latches the first failure and lets no write through after it, and remembers the file's
-//! header and length as they were when a commit was last acknowledged. [`Frozen`] shows the file as of then:
-//! redb never overwrites what its current header refers to, so putting the old header over the file is
+//! header and length as they were when an fsync last succeeded. [`Frozen`] shows the file as of then: redb never
+//! overwrites a page that the header of the last fsync leads to, so putting that header over the file is
 //! enough. What redb writes while it opens a frozen disk stays in memory.
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ struct Edge {
 #[derive(Debug)]
 struct Edges {
     now: Edge,
-    acknowledged: Edge,
+    synced: Edge,
 }
 
 impl Disk {
@@ -52,14 +52,11 @@ impl Disk {
         Ok(Arc::new(Self {
             inner,
             failure: OnceLock::new(),
-            edges: Mutex::new(Edges { acknowledged: now.clone(), now }),
+            edges: Mutex::new(Edges {
+                synced: now.clone(),
+                now,
+            }),
         }))
-    }
-
-    /// What is on disk now is the state that was promised to callers.
-    pub(super) fn acknowledge(&self) {
-        let mut edges = self.edges();
-        edges.acknowledged = edges.now.clone();
     }
 
     /// Lets no write through from now on. The first cause stays.
@@ -108,7 +105,11 @@ impl StorageBackend for Live {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.changing("fsync", || self.0.inner.sync_data())
+        self.0.changing("fsync", || self.0.inner.sync_data())?;
+        // Nobody else writes: redb has one writer, and it waits here.
+        let mut edges = self.0.edges();
+        edges.synced = edges.now.clone();
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -149,7 +150,7 @@ impl StorageBackend for Live {
     }
 }
 
-/// The disk as it was when a commit was last acknowledged. Writes go to memory.
+/// The disk as it was when an fsync last succeeded. Writes go to memory.
 #[derive(Debug)]
 pub(super) struct Frozen {
     disk: Arc<Disk>,
@@ -164,8 +165,14 @@ struct Overlay {
 
 impl Frozen {
     pub(super) fn new(disk: Arc<Disk>) -> io::Result<Self> {
-        let Edge { header, len } = disk.edges().acknowledged.clone();
-        let frozen = Self { disk, overlay: Mutex::new(Overlay { len, pages: BTreeMap::new() }) };
+        let Edge { header, len } = disk.edges().synced.clone();
+        let frozen = Self {
+            disk,
+            overlay: Mutex::new(Overlay {
+                len,
+                pages: BTreeMap::new(),
+            }),
+        };
         frozen.write(0, &header)?;
         Ok(frozen)
     }

@@ -31,8 +31,8 @@ pub enum StoreError {
     #[error("the store is damaged: {0}")]
     Corrupt(Arc<str>),
     /// A commit failed, now or earlier. Nothing is written any more until the process is restarted; reads
-    /// show what was last acknowledged. Whether the changes of the very call that failed will be there
-    /// after the restart is unknown: all of them or none.
+    /// show what was acknowledged. Whether the changes of the very call that failed will be there after the
+    /// restart is unknown: all of them or none.
     #[error("the store takes no more changes since {0}")]
     Poisoned(Arc<str>),
     /// Too many calls wait for the disk; nothing was changed.

@@ -2,8 +2,8 @@
 //!
 //! # Format
 //!
-//! A directory with two files. `lock` is locked (flock) by the process that has the store open and names it.
-//! `list.redb` is a [redb](redb) database, format [`FORMAT`](schema::FORMAT) 1, with these tables:
+//! A directory with two files. `lock` is locked (flock) by the process that has the store open, names it, and
+//! keeps the mark of a failure ([`lock`]). (While it is made, `list.redb` is called `list.new`.) `list.redb` is a [redb](redb) database, format [`FORMAT`](schema::FORMAT) 1, with these tables:
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -34,9 +34,12 @@
 //! # Durability and recovery
 //!
 //! Every commit is two-phase and saves redb's page allocator (`quick_repair`). Two-phase, because mailbox names
-//! and ACLs come from outside: the one-phase commit would trust a checksum that is not cryptographic to
-//! tell a whole commit from a torn one. With the allocator saved, opening after a crash reads a few pages
-//! instead of the whole file. The price is a second fsync per group.
+//! and ACLs come from outside: a one-phase commit is told from a torn one by a checksum that is not
+//! cryptographic. The allocator, so that opening after a crash reads a few pages instead of the whole file.
+//!
+//! Measured with ten million entries (860 MB, 86 bytes each; NVMe, two cores): a commit of one caller takes
+//! 1.0 ms (one-phase: 0.85 ms), 64 callers make 4 to 6 thousand commits a second either way; opening takes
+//! 5 ms, after a crash too (one-phase after a crash: 1.6 s with the file in the page cache, more without).
 //!
 //! After a crash the store shows every acknowledged change, and of those in flight whole calls or nothing.
 //!
@@ -45,7 +48,7 @@
 //! The first failed write or fsync ends all writing ([`StoreError::Poisoned`]): after a failed fsync nobody
 //! knows what the disk holds, and asking again may be answered with a lie. Readers go on with the
 //! state that was last acknowledged ([`disk`]). Only a restart, which reads what really is on disk,
-//! ends this state.
+//! ends this state; [`Stats::suspect`] remembers it until a master completed the list again.
 
 mod batch;
 mod codec;
@@ -54,6 +57,7 @@ mod error;
 mod forgotten;
 mod hot;
 mod load;
+mod lock;
 mod records;
 mod rekey;
 mod schema;
@@ -63,7 +67,6 @@ mod stream;
 mod writer;
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,12 +74,14 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use redb::{Database, StorageBackend, backends::FileBackend};
+use redb::{Database, ReadableTableMetadata, StorageBackend, backends::FileBackend};
 use tokio::sync::oneshot;
 
 use crate::list::{Entry, EntryState, MailboxName, Order};
-use batch::Batch;
+use batch::{Batch, Filled};
 use disk::{Disk, Live};
+use lock::DirLock;
+use schema::{LIST, Ledger, META};
 use shared::{Published, Shared, guarded};
 use writer::{Request, Work, Writer};
 
@@ -154,6 +159,9 @@ pub struct Stats {
     pub attended_at: Option<u64>,
     /// Why no more changes are taken.
     pub poisoned: Option<Arc<str>>,
+    /// Why the store of this or an earlier run took no more changes, if no master completed the list since.
+    /// Changes may be missing that the master or a backend knows of: such a list must not be served as current.
+    pub suspect: Option<Arc<str>>,
     /// Calls that were committed since the store was opened.
     pub calls: u64,
     /// Transactions that they shared.
@@ -191,22 +199,30 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|e| failed("making the directory", &e))?,
         }
-        let lock = lock(dir)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
+        let lock = DirLock::take(dir)?;
+        let (path, unborn) = (dir.join("list.redb"), dir.join("list.new"));
+        let exists = path.try_exists().map_err(|e| failed("looking into", &e))?;
+        let mut file = OpenOptions::new();
+        file.read(true).write(true).mode(0o600);
+        if exists {
+            let file = file.open(&path).map_err(|e| failed("opening list.redb in", &e))?;
+            return Self::start(Box::new(FileBackend::new(file)?), options, Some(lock));
+        }
+        let file = file
             .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(dir.join("list.redb"))
-            .map_err(|e| failed("opening list.redb in", &e))?;
+            .truncate(true)
+            .open(&unborn)
+            .map_err(|e| failed("making list.new in", &e))?;
         let store = Self::start(Box::new(FileBackend::new(file)?), options, Some(lock))?;
-        // A file is not there after a crash unless its directory was synced too.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed("syncing", &e))?;
+        // Under its name only when it is whole, and found there only once the directory was synced.
+        std::fs::rename(&unborn, &path)
+            .and_then(|()| File::open(dir)?.sync_all())
+            .map_err(|e| failed("naming list.redb in", &e))?;
         Ok(store)
     }
 
-    /// Opens a store on any disk.
+    /// Opens a store on any disk. A power cut while a disk is used for the first time can leave what is not a
+    /// store; [`Self::open`] knows what to do about that.
     pub fn open_on(disk: impl StorageBackend, options: Options) -> Result<Self, StoreError> {
         Self::start(Box::new(disk), options, None)
     }
@@ -214,7 +230,7 @@ impl Store {
     fn start(
         disk: Box<dyn StorageBackend>,
         options: Options,
-        lock: Option<File>,
+        lock: Option<DirLock>,
     ) -> Result<Self, StoreError> {
         let disk = Disk::new(disk).map_err(|e| StoreError::disk("reading its header", &e))?;
         let limits = forgotten::Limits {
@@ -229,10 +245,10 @@ impl Store {
             let published = first_commit(&db, limits)?;
             Ok((Arc::new(db), published))
         })?;
-        disk.acknowledge();
         let (queue, waiting) = sync_channel(options.waiting_calls);
+        let ledger = published.ledger.clone();
         let shared = Arc::new(Shared::new(options, disk, db.clone(), published, lock));
-        let writer = Writer::new(db, shared.clone());
+        let writer = Writer::new(db, shared.clone(), ledger);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&waiting))
@@ -314,44 +330,17 @@ fn builder(options: &Options) -> redb::Builder {
 fn first_commit(db: &Database, limits: forgotten::Limits) -> Result<Published, StoreError> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
-    let mut batch = Batch::open(&txn, limits)?;
+    let ledger = Ledger::read_whole(&txn.open_table(META)?)?;
+    if ledger.is_none() && !txn.open_table(LIST)?.is_empty()? {
+        return Err(StoreError::corrupt(
+            "it holds a list, but does not say in which format",
+        ));
+    }
+    let mut batch = Batch::open(&txn, ledger, limits);
     batch.with_tables_closed(load::discard)?;
-    let lengths = batch.lengths()?;
-    let (ledger, ..) = batch.finish()?;
+    let Filled { ledger, lengths, .. } = batch.finish()?;
     txn.commit()?;
     Ok(Published { ledger, lengths })
-}
-
-/// Locks the directory for this process.
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let failed = |e: &std::io::Error| StoreError::disk(&format!("locking {}", dir.display()), e);
-    let mut lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(dir.join("lock"))
-        .map_err(|e| failed(&e))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::Error(e)) => return Err(failed(&e)),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = (&mut lock).take(64).read_to_string(&mut holder);
-            return Err(StoreError::InUse {
-                dir: dir.to_owned(),
-                holder: match read {
-                    Ok(1..) => holder.trim().to_owned(),
-                    _ => "another process".to_owned(),
-                },
-            });
-        }
-    }
-    lock.set_len(0)
-        .and_then(|()| writeln!(lock, "process {}", std::process::id()))
-        .map_err(|e| failed(&e))?;
-    Ok(lock)
 }
 
 /// Refuses what is longer than anything that Cyrus can send.

@@ -65,7 +65,7 @@ pub enum Change {
         at_unix: u64,
     },
     /// From now on the list is kept in this order. Re-keys everything in the same transaction, which holds
-    /// up other commits: about a minute for ten million mailboxes. No change if it is the order already.
+    /// up other commits: some twenty seconds for ten million mailboxes, and the file doubles. No change if it is the order already.
     SetOrder(Order),
 }
 

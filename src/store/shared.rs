@@ -1,16 +1,16 @@
 //! What the handles, the snapshots and the writer share.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use redb::Database;
 
-use super::batch::Lengths;
+use super::batch::{Filled, Lengths};
 use super::disk::{Disk, Frozen};
 use super::forgotten::Limits;
 use super::hot::Hot;
+use super::lock::DirLock;
 use super::schema::Ledger;
 use super::{Options, Stats, StoreError};
 
@@ -31,8 +31,8 @@ pub(super) struct Shared {
     poisoned: OnceLock<Arc<str>>,
     calls: AtomicU64,
     commits: AtomicU64,
-    /// Held for as long as anything of the store lives.
-    _lock: Option<File>,
+    /// Held for as long as anything of the store lives. `None` for a store that has no directory.
+    lock: Option<DirLock>,
 }
 
 impl Shared {
@@ -41,7 +41,7 @@ impl Shared {
         disk: Arc<Disk>,
         db: Arc<Database>,
         published: Published,
-        lock: Option<File>,
+        lock: Option<DirLock>,
     ) -> Self {
         Self {
             hot: Hot::new(options.hot_entries),
@@ -52,7 +52,7 @@ impl Shared {
             poisoned: OnceLock::new(),
             calls: AtomicU64::new(0),
             commits: AtomicU64::new(0),
-            _lock: lock,
+            lock,
         }
     }
 
@@ -72,23 +72,38 @@ impl Shared {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn publish(&self, published: Published, calls: u64) {
-        *self.published() = published;
+    /// A group of calls is durable.
+    pub(super) fn committed(&self, filled: Filled, calls: u64) {
+        let Filled { ledger, lengths, .. } = filled;
+        *self.published() = Published { ledger, lengths };
         self.calls.fetch_add(calls, Relaxed);
         self.commits.fetch_add(1, Relaxed);
+        self.hot.end(filled.touched);
+        // Once poisoned, what comes after this group is missing all the same.
+        if filled.completed
+            && self.poisoned().is_none()
+            && let Some(lock) = &self.lock
+            && let Err(error) = lock.clear()
+        {
+            tracing::warn!(%error, "the mark of an earlier failure stays");
+        }
     }
 
     pub(super) fn poisoned(&self) -> Option<&Arc<str>> {
         self.poisoned.get()
     }
 
-    /// Stops all writing, for the first cause that anyone saw, and lets readers see what was last
-    /// acknowledged.
+    /// Stops all writing, for the first cause that anyone saw, and lets readers see what is durable.
     pub(super) fn poison(&self, cause: &str) -> StoreError {
         let cause = self.disk.give_up(cause).clone();
         if self.poisoned.set(cause.clone()).is_ok() {
             tracing::error!(%cause, "the store takes no more changes");
             self.freeze(None);
+            if let Some(lock) = &self.lock
+                && let Err(error) = lock.mark(&cause)
+            {
+                tracing::warn!(%error, "no mark of the failure could be left");
+            }
         }
         self.hot.abandon();
         StoreError::Poisoned(cause)
@@ -137,6 +152,7 @@ impl Shared {
             synced: ledger.synced,
             attended_at: (ledger.attended_at > 0).then_some(ledger.attended_at),
             poisoned: self.poisoned().cloned(),
+            suspect: self.lock.as_ref().and_then(DirLock::cause),
             calls: self.calls.load(Relaxed),
             commits: self.commits.load(Relaxed),
         }

@@ -11,10 +11,12 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use super::batch::Batch;
+use super::batch::{Batch, Filled};
 use super::load::{self, Loading};
 use super::records::{Change, Synced};
-use super::shared::{Published, Shared};
+use super::schema::Ledger;
+use super::shared::Shared;
+use super::snapshot::Snapshot;
 use crate::list::{Entry, MailboxName};
 
 /// So many changes at most share a commit, so that the first of them does not wait for ever.
@@ -50,13 +52,30 @@ pub(super) struct Writer {
     /// `None` once the store is poisoned.
     db: Option<Arc<Database>>,
     shared: Arc<Shared>,
+    /// As of the last commit.
+    ledger: Ledger,
     loading: Option<Loading>,
     loads: u64,
 }
 
+/// A group about to become durable.
+struct Attempt {
+    filled: Filled,
+    answers: Answers,
+}
+
+/// What each call of a group is told.
+type Answers = Vec<Result<u64, StoreError>>;
+
 impl Writer {
-    pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>) -> Self {
-        Self { db: Some(db), shared, loading: None, loads: 0 }
+    pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>, ledger: Ledger) -> Self {
+        Self {
+            db: Some(db),
+            shared,
+            ledger,
+            loading: None,
+            loads: 0,
+        }
     }
 
     /// Works until every sender is gone and the queue is empty.
@@ -88,43 +107,57 @@ impl Writer {
     }
 
     /// Carries a group out in one transaction. When this fails, it fails for good.
-    fn commit(&mut self, group: Vec<Work>) -> Result<Vec<Result<u64, StoreError>>, StoreError> {
+    fn commit(&mut self, group: Vec<Work>) -> Result<Answers, StoreError> {
         let (Some(db), None) = (self.db.clone(), self.shared.poisoned()) else {
             self.db = None;
             return Err(self.shared.poison("an unknown cause"));
         };
-        let done = catch_unwind(AssertUnwindSafe(|| self.transact(&db, group)));
+        let mut attempt = None;
+        let done = catch_unwind(AssertUnwindSafe(|| self.transact(&db, group, &mut attempt)));
         let cause = match done {
-            Ok(Ok(answers)) => return Ok(answers),
+            Ok(Ok(())) => return Ok(self.committed(attempt)),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "a panic while committing, which a damaged file can cause".to_owned(),
         };
         self.db = None;
         drop(db);
-        Err(self.shared.poison(&cause))
+        let poisoned = self.shared.poison(&cause);
+        // redb tidies up after a commit, which can fail too. What readers are shown now decides which it was.
+        let seq = attempt.as_ref().map(|a| a.filled.ledger.seq);
+        let shown = Snapshot::open(&self.shared).ok().map(|s| s.seq());
+        if seq.is_some() && seq == shown && seq > Some(self.ledger.seq) {
+            return Ok(self.committed(attempt));
+        }
+        Err(poisoned)
+    }
+
+    fn committed(&mut self, attempt: Option<Attempt>) -> Answers {
+        let Some(Attempt { filled, answers }) = attempt else {
+            return Answers::new();
+        };
+        self.ledger = filled.ledger.clone();
+        self.shared.committed(filled, answers.len() as u64);
+        answers
     }
 
     fn transact(
         &mut self,
         db: &Database,
         group: Vec<Work>,
-    ) -> Result<Vec<Result<u64, StoreError>>, StoreError> {
-        let calls = group.len() as u64;
+        attempt: &mut Option<Attempt>,
+    ) -> Result<(), StoreError> {
         let mut txn = db.begin_write()?;
         txn.set_quick_repair(true);
-        let mut batch = Batch::open(&txn, self.shared.limits())?;
-        let mut answers = Vec::with_capacity(group.len());
+        let mut batch = Batch::open(&txn, Some(self.ledger.clone()), self.shared.limits());
+        let mut answers = Answers::with_capacity(group.len());
         for work in group {
             answers.push(self.apply(&mut batch, work)?);
         }
-        let lengths = batch.lengths()?;
-        let (ledger, touched, replaced) = batch.finish()?;
-        self.shared.hot.begin(&touched, replaced);
+        let filled = batch.finish()?;
+        self.shared.hot.begin(&filled.touched, filled.replaced);
+        *attempt = Some(Attempt { filled, answers });
         txn.commit()?;
-        self.shared.disk.acknowledge();
-        self.shared.publish(Published { ledger, lengths }, calls);
-        self.shared.hot.end(touched);
-        Ok(answers)
+        Ok(())
     }
 
     /// The outer error is the disk's and concerns the whole group, the inner one is the caller's own.
