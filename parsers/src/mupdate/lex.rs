@@ -15,6 +15,7 @@ use nom::{IResult, Parser};
 /// Cyrus's clients use three bytes.
 const MAX_TAG: usize = 64;
 
+/// An `Incomplete` here means that the line has not ended, nothing else.
 pub(super) type Lexed<'a, T> = IResult<&'a [u8], T, Flaw>;
 
 /// Why bytes are not what was looked for.
@@ -26,6 +27,8 @@ pub(super) enum Flaw {
     Fatal(LexFault),
     /// The literal whose announcement ends at this offset will be sent only after a `+`.
     Announced(usize),
+    /// In the middle of a literal that ends at this offset.
+    Within(usize),
 }
 
 /// What ends a connection.
@@ -216,7 +219,9 @@ impl<'a> Lexer<'a> {
                 return Err(nom::Err::Failure(Flaw::Announced(announced)));
             }
         }
-        let (rest, content) = take(size)(body)?;
+        let Some((content, rest)) = body.split_at_checked(size) else {
+            return Err(nom::Err::Failure(Flaw::Within(self.offset(body) + size)));
+        };
         if memchr(0, content).is_some() {
             return syntax(rest);
         }

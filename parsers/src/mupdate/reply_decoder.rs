@@ -107,14 +107,18 @@ impl ReplyDecoder {
                 Ok(Some(line.map(|span| span.cut(&frame))))
             }
             Err(nom::Err::Incomplete(_)) if frame.len() == max_line => Err(ReplyFault::LineTooLong),
-            Err(nom::Err::Incomplete(needed)) => {
-                wait.remember(frame.len(), needed);
+            Err(nom::Err::Incomplete(_)) => {
+                *wait = Wait::LineEnd(frame.len());
                 Ok(None)
             }
-            Err(nom::Err::Error(flaw) | nom::Err::Failure(flaw)) => Err(match flaw {
-                Flaw::Fatal(fault) => fault.into(),
-                Flaw::Syntax { .. } | Flaw::Announced(_) => ReplyFault::Malformed,
-            }),
+            Err(nom::Err::Error(flaw) | nom::Err::Failure(flaw)) => match flaw {
+                Flaw::Within(end) => {
+                    *wait = Wait::Literal(end);
+                    Ok(None)
+                }
+                Flaw::Fatal(fault) => Err(fault.into()),
+                Flaw::Syntax { .. } | Flaw::Announced(_) => Err(ReplyFault::Malformed),
+            },
         }
     }
 

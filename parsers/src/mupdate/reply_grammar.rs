@@ -2,7 +2,6 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::streaming::tag;
 use nom::combinator::{opt, verify};
 use nom::multi::many0;
 use nom::sequence::{preceded, terminated};
@@ -71,7 +70,10 @@ fn arguments<'a, const N: usize>(lexer: &Lexer<'a>, mut input: &'a [u8]) -> Lexe
 
 /// ` MUPDATE "…" "…" "…" "…"` behind `* OK`.
 fn banner<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Span>> {
-    let (rest, _) = tag(" MUPDATE")(input)?;
+    let (rest, word) = preceded(space, |at| lexer.word(at)).parse(input)?;
+    if word.of(lexer.frame) != b"MUPDATE" {
+        return syntax(input);
+    }
     let (rest, [servername, product, version, role]) = arguments(lexer, rest)?;
     Ok((
         rest,

@@ -8,7 +8,6 @@
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
-use nom::Needed;
 
 use super::lex::LexFault;
 
@@ -23,8 +22,8 @@ pub(super) enum Wait {
     Nothing,
     /// Look when there is a line end at or behind this offset.
     LineEnd(usize),
-    /// Look when there are this many bytes.
-    Bytes(usize),
+    /// Look when a literal that ends at this offset is whole.
+    Literal(usize),
 }
 
 impl Wait {
@@ -32,7 +31,7 @@ impl Wait {
     /// pay to look. At the limit it always does.
     pub(super) fn frame<'b>(&mut self, buf: &'b [u8], limit: usize) -> Option<&'b [u8]> {
         let frame = buf.get(..limit).unwrap_or(buf);
-        let look = !frame.is_empty() && (frame.len() == limit || self.is_over(frame));
+        let look = !buf.is_empty() && (frame.len() == limit || self.is_over(frame));
         look.then_some(frame)
     }
 
@@ -60,7 +59,7 @@ impl Wait {
     fn is_over(&mut self, have: &[u8]) -> bool {
         match *self {
             Self::Nothing => true,
-            Self::Bytes(needed) => have.len() >= needed,
+            Self::Literal(end) => have.len() >= end,
             Self::LineEnd(from) => {
                 let found = have
                     .get(from..)
@@ -71,14 +70,5 @@ impl Wait {
                 found
             }
         }
-    }
-
-    /// Remembers why a parser stopped at the end of `have` bytes. A parser that lacks one byte may not know
-    /// how many will follow, so that only more than one is a literal's rest.
-    pub(super) fn remember(&mut self, have: usize, needed: Needed) {
-        *self = match needed {
-            Needed::Size(more) if more.get() > 1 => Self::Bytes(have.saturating_add(more.get())),
-            _ => Self::LineEnd(have),
-        };
     }
 }
