@@ -143,7 +143,7 @@ impl<'a> Arguments<'_, 'a> {
             if host.is_empty() {
                 return self.bad(MALFORMED, rest);
             }
-            if hosts.len() == CommandBody::<Span>::MAX_HOSTS {
+            if hosts.len() == CommandBody::MAX_HOSTS {
                 return self.bad(EXTRA, rest);
             }
             hosts.push(host);

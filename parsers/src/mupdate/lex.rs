@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use nom::branch::alt;
 use nom::bytes::streaming::{tag, take, take_till, take_while};
-use nom::combinator::{opt, value};
+use nom::combinator::{opt, value, verify};
 use nom::error::{ErrorKind, ParseError};
 use nom::{IResult, Parser};
 
@@ -152,6 +152,16 @@ impl<'a> Lexer<'a> {
             (rest, b"\"") => self.quoted(rest),
             (rest, b"{") => self.literal(rest),
             _ => syntax(input),
+        }
+    }
+
+    /// A quoted string or an atom, as mechanisms are written. No literal, so that a line's end is its end
+    /// however many there are.
+    pub(super) fn name(&self, input: &'a [u8]) -> Lexed<'a, Span> {
+        match take(1usize)(input)? {
+            (rest, b"\"") => self.quoted(rest),
+            (_, b"{") => syntax(input),
+            _ => verify(|at| self.word(at), |word: &Span| !word.is_empty()).parse(input),
         }
     }
 

@@ -7,7 +7,7 @@ use super::lex::{Flaw, LexFault, Lexer, Synchronizing};
 use super::limits::ReplyLimits;
 use super::reply::{SaslServerLine, ServerLine};
 use super::reply_grammar::reply;
-use super::wait::{LINE_END, Wait};
+use super::wait::{Wait, with_line_end};
 
 /// The server's fault, and the end of its connection: nothing that follows can be believed. In particular
 /// the end of a list must not be read out of it.
@@ -126,7 +126,7 @@ impl ReplyDecoder {
     fn step_sasl(&mut self, buf: &mut BytesMut) -> Result<Option<SaslServerLine>, ReplyFault> {
         let limit = self.limits.max_argument;
         let wait = self.reading()?;
-        let Some(frame) = wait.frame(buf, limit + LINE_END) else {
+        let Some(frame) = wait.frame(buf, with_line_end(limit)) else {
             return Ok(None);
         };
         let first = memchr2(b' ', b'\n', frame).and_then(|at| frame.get(at));

@@ -11,8 +11,10 @@ use memchr::memchr;
 
 use super::lex::LexFault;
 
-/// The length of the longer line end.
-pub(super) const LINE_END: usize = b"\r\n".len();
+/// A limit on a line's content as one on the line.
+pub(super) fn with_line_end(limit: usize) -> usize {
+    limit.saturating_add(b"\r\n".len())
+}
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,7 +39,7 @@ impl Wait {
 
     /// Takes a line of up to `limit` bytes from the front of `buf`, without its end; for SASL.
     pub(super) fn line(&mut self, buf: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, LexFault> {
-        let within = limit + LINE_END;
+        let within = with_line_end(limit);
         let Some(frame) = self.frame(buf, within) else {
             return Ok(None);
         };

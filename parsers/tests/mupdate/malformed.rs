@@ -244,6 +244,13 @@ fn what_is_no_reply_ends_the_connection() {
         (b"T OK {3+}\r\nabcd\r\n", ReplyFault::Malformed),
         (b"T OK {x}\r\n", ReplyFault::Malformed),
         (b"* AUTH \"PLAIN\r\n", ReplyFault::Malformed),
+        (b"* OK MUPDATE \"a\" \"b\"\r\n", ReplyFault::Malformed),
+        (b"* OK MUPDATE {10+}\r\n\nT OK \"a\"\n\r\n", ReplyFault::Malformed),
+        (b"* AUTH {5+}\r\nPLAIN\r\n", ReplyFault::Malformed),
+        (
+            &[&b"* AUTH"[..], &b" A".repeat(65), b"\r\n"].concat(),
+            ReplyFault::Malformed,
+        ),
         (b"U01 MAILBOX\r\n", ReplyFault::Malformed),
         (b"U01 MAILBOX a b c\r\n", ReplyFault::Malformed),
         (b"U01 MAILBOX \"a\" \"b\"\r\n", ReplyFault::Malformed),
