@@ -84,10 +84,12 @@ pub enum CommandBody<T = Bytes> {
     },
 }
 
-impl<T> CommandBody<T> {
+impl CommandBody {
     /// How many hosts Cyrus takes in one UPDATE.
     pub const MAX_HOSTS: usize = 30;
+}
 
+impl<T> CommandBody<T> {
     /// The command's word as it is written on the wire.
     pub fn word(&self) -> &'static str {
         match self {

@@ -59,8 +59,6 @@ impl From<LexFault> for CommandFault {
 #[derive(Debug)]
 pub struct CommandDecoder {
     limits: Limits,
-    /// The rest of a command that was answered `BAD`, to be dropped first.
-    skip: Option<Skip>,
     state: State,
 }
 
@@ -69,6 +67,8 @@ enum State {
     /// At or in a command. `answered` is the end of the last `{n}` that [`CommandEvent::Continue`] was
     /// returned for.
     Reading { wait: Wait, answered: usize },
+    /// Behind a command that was answered `BAD`.
+    Skipping(Skip),
     /// Nothing that follows can be trusted.
     Poisoned(CommandFault),
 }
@@ -80,7 +80,10 @@ impl State {
 impl CommandDecoder {
     /// A decoder at the start of a connection.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, skip: None, state: State::START }
+        Self {
+            limits,
+            state: State::START,
+        }
     }
 
     /// Other limits from the next command on; for when the client has logged in.
@@ -100,14 +103,13 @@ impl CommandDecoder {
     }
 
     fn step(&mut self, buf: &mut BytesMut) -> Result<Option<CommandEvent>, CommandFault> {
-        if let Some(skip) = &mut self.skip {
-            if !skip.run(buf)? {
-                return Ok(None);
-            }
-            self.skip = None;
-        }
-        let Limits { max_argument, max_command: limit } = self.limits;
-        let (wait, answered) = self.reading()?;
+        let Limits {
+            max_argument,
+            max_command: limit,
+        } = self.limits;
+        let Some((wait, answered)) = self.reading(buf)? else {
+            return Ok(None);
+        };
         let Some(frame) = wait.frame(buf, limit) else {
             return Ok(None);
         };
@@ -128,12 +130,16 @@ impl CommandDecoder {
                 })))
             }
             Err(nom::Err::Incomplete(_)) if frame.len() == limit => Err(CommandFault::CommandTooLong),
-            Err(nom::Err::Incomplete(needed)) => {
-                wait.remember(frame.len(), needed);
+            Err(nom::Err::Incomplete(_)) => {
+                *wait = Wait::LineEnd(frame.len());
                 Ok(None)
             }
             Err(nom::Err::Error(refusal) | nom::Err::Failure(refusal)) => match refusal {
                 Refusal::Fatal(fault) => Err(fault.into()),
+                Refusal::Within(end) => {
+                    *wait = Wait::Literal(end);
+                    Ok(None)
+                }
                 Refusal::Announced(offset) => {
                     *wait = Wait::Nothing;
                     *answered = offset;
@@ -142,9 +148,11 @@ impl CommandDecoder {
                 Refusal::Bad { tag, text, rest } => {
                     let length = frame.len() - rest;
                     let understood = buf.split_to(length).freeze();
-                    self.state = State::START;
-                    self.skip = Some(Skip::new(limit - length, max_argument));
-                    Ok(Some(CommandEvent::Bad { tag: tag.map(|tag| tag.cut(&understood)), text }))
+                    self.state = State::Skipping(Skip::new(limit - length, max_argument));
+                    Ok(Some(CommandEvent::Bad {
+                        tag: tag.map(|tag| tag.cut(&understood)),
+                        text,
+                    }))
                 }
             },
         }
@@ -152,7 +160,9 @@ impl CommandDecoder {
 
     fn step_sasl(&mut self, buf: &mut BytesMut) -> Result<Option<SaslLine>, CommandFault> {
         let limit = self.limits.max_argument;
-        let (wait, _) = self.reading()?;
+        let Some((wait, _)) = self.reading(buf)? else {
+            return Ok(None);
+        };
         let line = wait.line(buf, limit).map_err(|_| CommandFault::ArgumentTooLong)?;
         Ok(line.map(|line| match line.as_ref() {
             b"*" => SaslLine::Cancel,
@@ -160,9 +170,16 @@ impl CommandDecoder {
         }))
     }
 
-    fn reading(&mut self) -> Result<(&mut Wait, &mut usize), CommandFault> {
+    /// Where reading stands; `None` while there is something to be skipped first.
+    fn reading(&mut self, buf: &mut BytesMut) -> Result<Option<(&mut Wait, &mut usize)>, CommandFault> {
+        if let State::Skipping(skip) = &mut self.state
+            && skip.run(buf)?
+        {
+            self.state = State::START;
+        }
         match &mut self.state {
-            State::Reading { wait, answered } => Ok((wait, answered)),
+            State::Reading { wait, answered } => Ok(Some((wait, answered))),
+            State::Skipping(_) => Ok(None),
             State::Poisoned(fault) => Err(*fault),
         }
     }

@@ -2,8 +2,10 @@
 
 use nom::IResult;
 use nom::Parser;
+use nom::branch::alt;
 use nom::bytes::streaming::tag;
-use nom::combinator::{peek, recognize};
+use nom::combinator::{cut, opt, peek};
+use nom::sequence::{preceded, terminated};
 
 use super::command::{Command, CommandBody};
 use super::lex::{Flaw, LexFault, Lexer, Span, end_of_line, space};
@@ -24,6 +26,8 @@ pub(super) enum Refusal {
     Fatal(LexFault),
     /// As [`Flaw::Announced`].
     Announced(usize),
+    /// As [`Flaw::Within`].
+    Within(usize),
 }
 
 type Parsed<'a, T> = IResult<&'a [u8], T, Refusal>;
@@ -61,7 +65,7 @@ pub(super) fn command<'a>(lexer: &Lexer<'a>) -> Parsed<'a, Command<Span>> {
             (rest, CommandBody::Find { mailbox })
         }
         b"LIST" => {
-            let (rest, prefix) = arguments.optional(rest, EXTRA)?;
+            let (rest, prefix) = arguments.optional(rest, |at| lexer.string(at), EXTRA)?;
             (rest, CommandBody::List { prefix })
         }
         b"UPDATE" => arguments.update(rest)?,
@@ -97,38 +101,38 @@ impl<'a> Arguments<'_, 'a> {
         Ok((input, strings))
     }
 
-    /// A further argument, if there is one; one that is no string is answered with `wrong`.
-    fn optional(&self, input: &'a [u8], wrong: &'static str) -> Parsed<'a, Option<Span>> {
-        match space(input) {
-            Ok((rest, _)) => {
-                let (rest, string) = self.lexer.string(rest).map_err(self.answer(wrong))?;
-                Ok((rest, Some(string)))
-            }
-            Err(nom::Err::Error(_)) => Ok((input, None)),
-            Err(other) => Err(self.answer(wrong)(other)),
-        }
+    /// A further argument, if there is one; one that `argument` does not take is answered with `wrong`.
+    fn optional(
+        &self,
+        input: &'a [u8],
+        argument: impl Parser<&'a [u8], Output = Span, Error = Flaw>,
+        wrong: &'static str,
+    ) -> Parsed<'a, Option<Span>> {
+        opt(preceded(space, cut(argument)))
+            .parse(input)
+            .map_err(self.answer(wrong))
     }
 
     /// Cyrus's client writes an initial response of zero bytes as a bare `=`, though its server takes that
     /// for extra arguments; RFC 3656 leaves the case open.
     fn authenticate(&self, input: &'a [u8]) -> Parsed<'a, CommandBody<Span>> {
         let (input, [mechanism]) = self.exactly(input)?;
-        let empty = recognize((tag(" ="), peek(end_of_line))).parse(input);
-        let (rest, initial) = match empty {
-            Ok((rest, _)) => (rest, Some(self.lexer.span(input.get(1..).unwrap_or_default(), rest))),
-            Err(nom::Err::Error(_)) => self.optional(input, EXTRA)?,
-            Err(other) => return Err(self.answer(EXTRA)(other)),
+        let bare = |at| {
+            let (rest, _) = terminated(tag("="), peek(end_of_line)).parse(at)?;
+            Ok((rest, self.lexer.span(at, rest)))
         };
+        let string = |at| self.lexer.string(at);
+        let (rest, initial) = self.optional(input, alt((bare, string)), EXTRA)?;
         Ok((rest, CommandBody::Authenticate { mechanism, initial }))
     }
 
     fn update(&self, mut input: &'a [u8]) -> Parsed<'a, CommandBody<Span>> {
         let mut hosts = Vec::new();
-        while let (rest, Some(host)) = self.optional(input, MALFORMED)? {
+        while let (rest, Some(host)) = self.optional(input, |at| self.lexer.string(at), MALFORMED)? {
             if host.is_empty() {
                 return self.bad(MALFORMED, rest);
             }
-            if hosts.len() == CommandBody::<Span>::MAX_HOSTS {
+            if hosts.len() == CommandBody::MAX_HOSTS {
                 return self.bad(EXTRA, rest);
             }
             hosts.push(host);
@@ -153,6 +157,7 @@ fn answer(tag: Option<Span>, text: &'static str) -> impl Fn(nom::Err<Flaw>) -> n
             Flaw::Syntax { rest } => Refusal::Bad { tag, text, rest },
             Flaw::Fatal(fault) => Refusal::Fatal(fault),
             Flaw::Announced(offset) => Refusal::Announced(offset),
+            Flaw::Within(end) => Refusal::Within(end),
         })
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use nom::branch::alt;
 use nom::bytes::streaming::{tag, take, take_till, take_while};
-use nom::combinator::{opt, value};
+use nom::combinator::{opt, value, verify};
 use nom::error::{ErrorKind, ParseError};
 use nom::{IResult, Parser};
 
@@ -15,6 +15,7 @@ use nom::{IResult, Parser};
 /// Cyrus's clients use three bytes.
 const MAX_TAG: usize = 64;
 
+/// An `Incomplete` here means that the line has not ended, nothing else.
 pub(super) type Lexed<'a, T> = IResult<&'a [u8], T, Flaw>;
 
 /// Why bytes are not what was looked for.
@@ -26,6 +27,8 @@ pub(super) enum Flaw {
     Fatal(LexFault),
     /// The literal whose announcement ends at this offset will be sent only after a `+`.
     Announced(usize),
+    /// In the middle of a literal that ends at this offset.
+    Within(usize),
 }
 
 /// What ends a connection.
@@ -148,6 +151,16 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// A quoted string or an atom, as mechanisms are written. No literal, so that a line's end is its end
+    /// however many there are.
+    pub(super) fn name(&self, input: &'a [u8]) -> Lexed<'a, Span> {
+        match take(1usize)(input)? {
+            (rest, b"\"") => self.quoted(rest),
+            (_, b"{") => syntax(input),
+            _ => verify(|at| self.word(at), |word: &Span| !word.is_empty()).parse(input),
+        }
+    }
+
     /// What is left of a line, its end included but not answered, and a space before it neither.
     pub(super) fn bare_text(&self, input: &'a [u8]) -> Lexed<'a, Span> {
         let (start, _) = opt(space).parse(input)?;
@@ -205,7 +218,9 @@ impl<'a> Lexer<'a> {
                 return Err(nom::Err::Failure(Flaw::Announced(announced)));
             }
         }
-        let (rest, content) = take(size)(body)?;
+        let Some((content, rest)) = body.split_at_checked(size) else {
+            return Err(nom::Err::Failure(Flaw::Within(self.offset(body) + size)));
+        };
         if memchr(0, content).is_some() {
             return syntax(rest);
         }

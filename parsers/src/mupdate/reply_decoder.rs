@@ -7,7 +7,7 @@ use super::lex::{Flaw, LexFault, Lexer, Synchronizing};
 use super::limits::ReplyLimits;
 use super::reply::{SaslServerLine, ServerLine};
 use super::reply_grammar::reply;
-use super::wait::{LINE_END, Wait};
+use super::wait::{Wait, with_line_end};
 
 /// The server's fault, and the end of its connection: nothing that follows can be believed. In particular
 /// the end of a list must not be read out of it.
@@ -94,14 +94,18 @@ impl ReplyDecoder {
                 Ok(Some(line.map(|span| span.cut(&frame))))
             }
             Err(nom::Err::Incomplete(_)) if frame.len() == max_line => Err(ReplyFault::LineTooLong),
-            Err(nom::Err::Incomplete(needed)) => {
-                wait.remember(frame.len(), needed);
+            Err(nom::Err::Incomplete(_)) => {
+                *wait = Wait::LineEnd(frame.len());
                 Ok(None)
             }
-            Err(nom::Err::Error(flaw) | nom::Err::Failure(flaw)) => Err(match flaw {
-                Flaw::Fatal(fault) => fault.into(),
-                Flaw::Syntax { .. } | Flaw::Announced(_) => ReplyFault::Malformed,
-            }),
+            Err(nom::Err::Error(flaw) | nom::Err::Failure(flaw)) => match flaw {
+                Flaw::Within(end) => {
+                    *wait = Wait::Literal(end);
+                    Ok(None)
+                }
+                Flaw::Fatal(fault) => Err(fault.into()),
+                Flaw::Syntax { .. } | Flaw::Announced(_) => Err(ReplyFault::Malformed),
+            },
         }
     }
 
@@ -109,7 +113,7 @@ impl ReplyDecoder {
     fn step_sasl(&mut self, buf: &mut BytesMut) -> Result<Option<SaslServerLine>, ReplyFault> {
         let limit = self.limits.max_argument;
         let wait = self.reading()?;
-        let Some(frame) = wait.frame(buf, limit + LINE_END) else {
+        let Some(frame) = wait.frame(buf, with_line_end(limit)) else {
             return Ok(None);
         };
         let first = memchr2(b' ', b'\n', frame).and_then(|at| frame.get(at));

@@ -2,13 +2,16 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::streaming::tag;
-use nom::combinator::{opt, verify};
-use nom::multi::many0;
+use nom::character::streaming::one_of;
+use nom::combinator::{cut, opt, peek};
+use nom::multi::many_m_n;
 use nom::sequence::{preceded, terminated};
 
 use super::lex::{Lexed, Lexer, Span, end_of_line, space, syntax};
 use super::reply::{ServerLine, Status};
+
+/// More mechanisms than there are.
+const MAX_NAMES: usize = 64;
 
 /// One reply, its line end included.
 pub(super) fn reply<'a>(lexer: &Lexer<'a>) -> Lexed<'a, ServerLine<Span>> {
@@ -54,11 +57,24 @@ fn arguments<'a, const N: usize>(lexer: &Lexer<'a>, mut input: &'a [u8]) -> Lexe
     Ok((rest, strings))
 }
 
-/// ` MUPDATE "…" "…" "…" "…"` behind `* OK`.
+/// ` MUPDATE "…" "…" "…" "…"` behind `* OK`. What begins with one string must go on like that: taken for a bare
+/// text, a literal in it would be read as lines.
 fn banner<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Span>> {
-    let (rest, _) = tag(" MUPDATE")(input)?;
-    let (rest, [servername, product, version, role]) = arguments(lexer, rest)?;
-    Ok((rest, ServerLine::Banner { servername, product, version, role }))
+    let (rest, word) = preceded(space, |at| lexer.word(at)).parse(input)?;
+    if word.of(lexer.frame) != b"MUPDATE" {
+        return syntax(input);
+    }
+    peek(preceded(space, one_of("\"{"))).parse(rest)?;
+    let (rest, [servername, product, version, role]) = cut(|at| arguments(lexer, at)).parse(rest)?;
+    Ok((
+        rest,
+        ServerLine::Banner {
+            servername,
+            product,
+            version,
+            role,
+        },
+    ))
 }
 
 /// The text of a status. Cyrus quotes most, but not those around STARTTLS, COMPRESS and a cancelled login.
@@ -78,9 +94,10 @@ fn ended<'a>(
 fn capability<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Span>> {
     let (rest, word) = lexer.word(input)?;
     let is = |span: Span, known: &str| span.of(lexer.frame).eq_ignore_ascii_case(known.as_bytes());
-    let atom = verify(|i| lexer.word(i), |word: &Span| !word.is_empty());
-    let mut names =
-        terminated(many0(preceded(space, alt((|i| lexer.string(i), atom)))), (opt(space), end_of_line));
+    let mut names = terminated(
+        many_m_n(0, MAX_NAMES, preceded(space, |at| lexer.name(at))),
+        (opt(space), end_of_line),
+    );
     if is(word, "AUTH") {
         return names.map(ServerLine::Mechanisms).parse(rest);
     }

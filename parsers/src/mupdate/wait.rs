@@ -8,12 +8,13 @@
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
-use nom::Needed;
 
 use super::lex::LexFault;
 
-/// The length of the longer line end.
-pub(super) const LINE_END: usize = b"\r\n".len();
+/// A limit on a line's content as one on the line.
+pub(super) fn with_line_end(limit: usize) -> usize {
+    limit.saturating_add(b"\r\n".len())
+}
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -23,8 +24,8 @@ pub(super) enum Wait {
     Nothing,
     /// Look when there is a line end at or behind this offset.
     LineEnd(usize),
-    /// Look when there are this many bytes.
-    Bytes(usize),
+    /// Look when a literal that ends at this offset is whole.
+    Literal(usize),
 }
 
 impl Wait {
@@ -32,13 +33,13 @@ impl Wait {
     /// pay to look. At the limit it always does.
     pub(super) fn frame<'b>(&mut self, buf: &'b [u8], limit: usize) -> Option<&'b [u8]> {
         let frame = buf.get(..limit).unwrap_or(buf);
-        let look = !frame.is_empty() && (frame.len() == limit || self.is_over(frame));
+        let look = !buf.is_empty() && (frame.len() == limit || self.is_over(frame));
         look.then_some(frame)
     }
 
     /// Takes a line of up to `limit` bytes from the front of `buf`, without its end; for SASL.
     pub(super) fn line(&mut self, buf: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, LexFault> {
-        let within = limit + LINE_END;
+        let within = with_line_end(limit);
         let Some(frame) = self.frame(buf, within) else {
             return Ok(None);
         };
@@ -60,7 +61,7 @@ impl Wait {
     fn is_over(&mut self, have: &[u8]) -> bool {
         match *self {
             Self::Nothing => true,
-            Self::Bytes(needed) => have.len() >= needed,
+            Self::Literal(end) => have.len() >= end,
             Self::LineEnd(from) => {
                 let found = have.get(from..).is_some_and(|fresh| memchr(b'\n', fresh).is_some());
                 if !found {
@@ -69,14 +70,5 @@ impl Wait {
                 found
             }
         }
-    }
-
-    /// Remembers why a parser stopped at the end of `have` bytes. A parser that lacks one byte may not know
-    /// how many will follow, so that only more than one is a literal's rest.
-    pub(super) fn remember(&mut self, have: usize, needed: Needed) {
-        *self = match needed {
-            Needed::Size(more) if more.get() > 1 => Self::Bytes(have.saturating_add(more.get())),
-            _ => Self::LineEnd(have),
-        };
     }
 }
