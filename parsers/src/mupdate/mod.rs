@@ -8,6 +8,22 @@
 //! quoted strings or literals and never atoms, the texts of `BAD` are Cyrus's, and a line may end with a
 //! bare LF. Decoded arguments are slices of the input buffer; a holder that keeps one for long should copy
 //! it, or it keeps the whole chunk alive that it was read in.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use ravenry_parsers::mupdate::{CommandBody, CommandDecoder, CommandEvent, Limits};
+//!
+//! let mut decoder = CommandDecoder::new(Limits::BEFORE_LOGIN);
+//! let mut buf = BytesMut::from("X0 FIND {10}\r\n");
+//! assert_eq!(decoder.decode(&mut buf), Ok(Some(CommandEvent::Continue))); // answer `+ go ahead`
+//! assert_eq!(decoder.decode(&mut buf), Ok(None)); // read more
+//! buf.extend_from_slice(b"user.alice\r\nX1 FOO\r\n");
+//! let Ok(Some(CommandEvent::Command(command))) = decoder.decode(&mut buf) else { panic!() };
+//! assert_eq!(command.tag, "X0");
+//! assert_eq!(command.body, CommandBody::Find { mailbox: "user.alice".into() });
+//! let Ok(Some(CommandEvent::Bad { tag, text })) = decoder.decode(&mut buf) else { panic!() };
+//! assert_eq!((tag.unwrap(), text), ("X1".into(), "Unrecognized command"));
+//! ```
 
 mod command;
 mod command_decoder;
