@@ -1,7 +1,7 @@
 //! The harness proves itself on a murder without Ravenry: that it works in peace, and that an outage of the master
 //! hurts in the ways that Ravenry is for.
 //!
-//! These and all stories start containers: run them with `cargo test -p ravenry-integration -- --ignored`.
+//! These and all stories start containers; `integration/test` runs them.
 //! `MURDER_SUITE` chooses the release.
 
 use std::time::Duration;
@@ -15,7 +15,6 @@ use ravenry_integration::murder::{Murder, Plan};
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?).await?;
     let agreement = Agreement::begin(&murder).await?;
@@ -67,7 +66,6 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?.retrying_after(2)).await?;
     let mut agreement = Agreement::begin(&murder).await?;
@@ -78,10 +76,7 @@ async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
 
     murder.mm.stop_cyrus().await?;
     assert_eq!(alice.create("INBOX.new").await?.completion, Completion::No);
-    assert_eq!(
-        alice.rename("INBOX.work", "INBOX.play").await?.completion,
-        Completion::No
-    );
+    assert_eq!(alice.rename("INBOX.work", "INBOX.play").await?.completion, Completion::No);
     let mut lmtp = murder.fe1.lmtp().await?;
     let known = lmtp.deliver_one("alice", "known").await?;
     assert!(known.verdict().is_ok(), "{known:?}");

@@ -18,13 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for n in 0..MAILBOXES {
         let name = format!("user.someone{n}.Some Folder");
         let acl = format!("someone{n}\tlrswipkxtecdan\tadministrators\tlrswipkxtecdan\t");
-        put_mailbox(
-            &mut wire,
-            b"U01",
-            name.as_bytes(),
-            b"backend1.example.org!default",
-            acl.as_bytes(),
-        );
+        put_mailbox(&mut wire, b"U01", name.as_bytes(), b"backend1.example.org!default", acl.as_bytes());
     }
     let start = Instant::now();
     let mut lines = 0usize;

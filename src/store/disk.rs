@@ -52,10 +52,7 @@ impl Disk {
         Ok(Arc::new(Self {
             inner,
             failure: OnceLock::new(),
-            edges: Mutex::new(Edges {
-                synced: now.clone(),
-                now,
-            }),
+            edges: Mutex::new(Edges { synced: now.clone(), now }),
         }))
     }
 
@@ -166,13 +163,7 @@ struct Overlay {
 impl Frozen {
     pub(super) fn new(disk: Arc<Disk>) -> io::Result<Self> {
         let Edge { header, len } = disk.edges().synced.clone();
-        let frozen = Self {
-            disk,
-            overlay: Mutex::new(Overlay {
-                len,
-                pages: BTreeMap::new(),
-            }),
-        };
+        let frozen = Self { disk, overlay: Mutex::new(Overlay { len, pages: BTreeMap::new() }) };
         frozen.write(0, &header)?;
         Ok(frozen)
     }

@@ -50,10 +50,7 @@ impl DirLock {
             }
         }
         let suspect = text.lines().find_map(|line| line.strip_prefix(FAILED));
-        let lock = Self {
-            file,
-            suspect: Mutex::new(suspect.map(|cause| cause.trim().into())),
-        };
+        let lock = Self { file, suspect: Mutex::new(suspect.map(|cause| cause.trim().into())) };
         lock.write(&lock.suspect()).map_err(|e| failed(&e))?;
         Ok(lock)
     }

@@ -208,11 +208,8 @@ impl Store {
             let file = file.open(&path).map_err(|e| failed("opening list.redb in", &e))?;
             return Self::start(Box::new(FileBackend::new(file)?), options, Some(lock));
         }
-        let file = file
-            .create(true)
-            .truncate(true)
-            .open(&unborn)
-            .map_err(|e| failed("making list.new in", &e))?;
+        let file =
+            file.create(true).truncate(true).open(&unborn).map_err(|e| failed("making list.new in", &e))?;
         let store = Self::start(Box::new(FileBackend::new(file)?), options, Some(lock))?;
         // Under its name only when it is whole, and found there only once the directory was synced.
         std::fs::rename(&unborn, &path)
@@ -332,9 +329,7 @@ fn first_commit(db: &Database, limits: forgotten::Limits) -> Result<Published, S
     txn.set_quick_repair(true);
     let ledger = Ledger::read_whole(&txn.open_table(META)?)?;
     if ledger.is_none() && !txn.open_table(LIST)?.is_empty()? {
-        return Err(StoreError::corrupt(
-            "it holds a list, but does not say in which format",
-        ));
+        return Err(StoreError::corrupt("it holds a list, but does not say in which format"));
     }
     let mut batch = Batch::open(&txn, ledger, limits);
     batch.with_tables_closed(load::discard)?;

@@ -69,13 +69,7 @@ type Answers = Vec<Result<u64, StoreError>>;
 
 impl Writer {
     pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>, ledger: Ledger) -> Self {
-        Self {
-            db: Some(db),
-            shared,
-            ledger,
-            loading: None,
-            loads: 0,
-        }
+        Self { db: Some(db), shared, ledger, loading: None, loads: 0 }
     }
 
     /// Works until every sender is gone and the queue is empty.

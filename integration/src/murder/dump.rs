@@ -171,10 +171,7 @@ mod tests {
         }"#;
         let (text, json) = (Dump::parse(text).unwrap(), Dump::parse(json).unwrap());
         assert_eq!(text, json);
-        assert_eq!(
-            text.get("user.a"),
-            Some(&Entry::active("be1.murder.test!default", "a\tlrs\t"))
-        );
+        assert_eq!(text.get("user.a"), Some(&Entry::active("be1.murder.test!default", "a\tlrs\t")));
         assert_eq!(text.get("user.r"), Some(&Entry::reserved("be2.murder.test!")));
         assert!(text.get("user.l").unwrap().is_local());
     }

@@ -140,9 +140,7 @@ impl Murder {
     /// Waits until both frontends have their first list.
     pub async fn wait_for_frontends(&self) -> Result<()> {
         for frontend in self.frontends() {
-            frontend
-                .wait_for_log("synchronization complete", 0, FIRST_LIST)
-                .await?;
+            frontend.wait_for_log("synchronization complete", 0, FIRST_LIST).await?;
         }
         Ok(())
     }

@@ -80,10 +80,7 @@ impl State {
 impl CommandDecoder {
     /// A decoder at the start of a connection.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            state: State::START,
-        }
+        Self { limits, state: State::START }
     }
 
     /// Other limits from the next command on; for when the client has logged in.
@@ -103,10 +100,7 @@ impl CommandDecoder {
     }
 
     fn step(&mut self, buf: &mut BytesMut) -> Result<Option<CommandEvent>, CommandFault> {
-        let Limits {
-            max_argument,
-            max_command: limit,
-        } = self.limits;
+        let Limits { max_argument, max_command: limit } = self.limits;
         let Some((wait, answered)) = self.reading(buf)? else {
             return Ok(None);
         };
@@ -149,10 +143,7 @@ impl CommandDecoder {
                     let length = frame.len() - rest;
                     let understood = buf.split_to(length).freeze();
                     self.state = State::Skipping(Skip::new(limit - length, max_argument));
-                    Ok(Some(CommandEvent::Bad {
-                        tag: tag.map(|tag| tag.cut(&understood)),
-                        text,
-                    }))
+                    Ok(Some(CommandEvent::Bad { tag: tag.map(|tag| tag.cut(&understood)), text }))
                 }
             },
         }

@@ -108,9 +108,7 @@ impl<'a> Arguments<'_, 'a> {
         argument: impl Parser<&'a [u8], Output = Span, Error = Flaw>,
         wrong: &'static str,
     ) -> Parsed<'a, Option<Span>> {
-        opt(preceded(space, cut(argument)))
-            .parse(input)
-            .map_err(self.answer(wrong))
+        opt(preceded(space, cut(argument))).parse(input).map_err(self.answer(wrong))
     }
 
     /// Cyrus's client writes an initial response of zero bytes as a bare `=`, though its server takes that

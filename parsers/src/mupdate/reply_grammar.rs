@@ -66,15 +66,7 @@ fn banner<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Span>>
     }
     peek(preceded(space, one_of("\"{"))).parse(rest)?;
     let (rest, [servername, product, version, role]) = cut(|at| arguments(lexer, at)).parse(rest)?;
-    Ok((
-        rest,
-        ServerLine::Banner {
-            servername,
-            product,
-            version,
-            role,
-        },
-    ))
+    Ok((rest, ServerLine::Banner { servername, product, version, role }))
 }
 
 /// The text of a status. Cyrus quotes most, but not those around STARTTLS, COMPRESS and a cancelled login.
@@ -94,10 +86,8 @@ fn ended<'a>(
 fn capability<'a>(lexer: &Lexer<'a>, input: &'a [u8]) -> Lexed<'a, ServerLine<Span>> {
     let (rest, word) = lexer.word(input)?;
     let is = |span: Span, known: &str| span.of(lexer.frame).eq_ignore_ascii_case(known.as_bytes());
-    let mut names = terminated(
-        many_m_n(0, MAX_NAMES, preceded(space, |at| lexer.name(at))),
-        (opt(space), end_of_line),
-    );
+    let mut names =
+        terminated(many_m_n(0, MAX_NAMES, preceded(space, |at| lexer.name(at))), (opt(space), end_of_line));
     if is(word, "AUTH") {
         return names.map(ServerLine::Mechanisms).parse(rest);
     }

@@ -16,42 +16,15 @@ struct Flood {
 }
 
 const FLOODS: [Flood; 9] = [
-    Flood {
-        start: b"",
-        repeated: b"a",
-    },
-    Flood {
-        start: b"",
-        repeated: b" ",
-    },
-    Flood {
-        start: b"X ",
-        repeated: b"a",
-    },
-    Flood {
-        start: b"X FIND \"",
-        repeated: b"a",
-    },
-    Flood {
-        start: b"X FIND \"",
-        repeated: b"\\\"",
-    },
-    Flood {
-        start: b"X FIND {",
-        repeated: b"1",
-    },
-    Flood {
-        start: b"X FIND {8000+}\r\n",
-        repeated: b"a",
-    },
-    Flood {
-        start: b"X FOO ",
-        repeated: b"{0+}\r\n",
-    },
-    Flood {
-        start: b"X UPDATE",
-        repeated: b" {1+}\r\na",
-    },
+    Flood { start: b"", repeated: b"a" },
+    Flood { start: b"", repeated: b" " },
+    Flood { start: b"X ", repeated: b"a" },
+    Flood { start: b"X FIND \"", repeated: b"a" },
+    Flood { start: b"X FIND \"", repeated: b"\\\"" },
+    Flood { start: b"X FIND {", repeated: b"1" },
+    Flood { start: b"X FIND {8000+}\r\n", repeated: b"a" },
+    Flood { start: b"X FOO ", repeated: b"{0+}\r\n" },
+    Flood { start: b"X UPDATE", repeated: b" {1+}\r\na" },
 ];
 
 /// Feeds the flood until the decoder has had enough; the most memory that was held on the way.
@@ -86,20 +59,12 @@ fn before_login_nothing_takes_more_than_64_kib() {
     for flood in &FLOODS {
         let mut decoder = CommandDecoder::new(Limits::BEFORE_LOGIN);
         let most = drown(flood, |buf| drained(&mut decoder, buf));
-        assert!(
-            most <= 32 * 1024,
-            "{most} bytes for {:?}",
-            String::from_utf8_lossy(flood.start)
-        );
+        assert!(most <= 32 * 1024, "{most} bytes for {:?}", String::from_utf8_lossy(flood.start));
     }
     // The longest command there is, with its content still held when the next one is read.
     let limits = Limits::BEFORE_LOGIN;
     let mut decoder = CommandDecoder::new(limits);
-    let wire = format!(
-        "X FIND {{{}+}}\r\n{}\r\n",
-        limits.max_argument,
-        "a".repeat(limits.max_argument)
-    );
+    let wire = format!("X FIND {{{}+}}\r\n{}\r\n", limits.max_argument, "a".repeat(limits.max_argument));
     let mut buf = BytesMut::new();
     let mut held = 0;
     let mut command = None;
@@ -110,21 +75,14 @@ fn before_login_nothing_takes_more_than_64_kib() {
     }
     assert!(matches!(command, Some(CommandEvent::Command(_))));
     buf.extend_from_slice(&[b'X'; READ]);
-    assert!(
-        held + buf.capacity() <= 64 * 1024,
-        "{held} and {}",
-        buf.capacity()
-    );
+    assert!(held + buf.capacity() <= 64 * 1024, "{held} and {}", buf.capacity());
 }
 
 #[test]
 fn bad_lines_do_not_pile_up() {
-    for repeated in [
-        &b"X FOO\r\n"[..],
-        b"\r\n",
-        b"X FIND {3}\r\nabc\r\n",
-        b"X FOO {20+}\r\n01234567890123456789\r\n",
-    ] {
+    for repeated in
+        [&b"X FOO\r\n"[..], b"\r\n", b"X FIND {3}\r\nabc\r\n", b"X FOO {20+}\r\n01234567890123456789\r\n"]
+    {
         let mut decoder = CommandDecoder::new(Limits::BEFORE_LOGIN);
         let mut buf = BytesMut::new();
         let mut input = repeated.iter().cycle();
@@ -140,17 +98,11 @@ fn bad_lines_do_not_pile_up() {
 #[test]
 fn a_sasl_line_is_bounded_too() {
     for start in [&b""[..], b"A01 OK "] {
-        let flood = Flood {
-            start,
-            repeated: b"a",
-        };
+        let flood = Flood { start, repeated: b"a" };
         let mut decoder = CommandDecoder::new(Limits::BEFORE_LOGIN);
         let most = drown(&flood, |buf| decoder.decode_sasl(buf).is_ok());
         assert!(most <= 32 * 1024);
-        let limits = ReplyLimits {
-            max_argument: 8 * 1024,
-            max_line: 16 * 1024,
-        };
+        let limits = ReplyLimits { max_argument: 8 * 1024, max_line: 16 * 1024 };
         let mut decoder = ReplyDecoder::new(limits);
         let most = drown(&flood, |buf| decoder.decode_sasl(buf).is_ok());
         assert!(most <= 64 * 1024);
@@ -159,10 +111,7 @@ fn a_sasl_line_is_bounded_too() {
 
 #[test]
 fn a_server_is_bounded_too() {
-    let limits = ReplyLimits {
-        max_argument: 8 * 1024,
-        max_line: 16 * 1024,
-    };
+    let limits = ReplyLimits { max_argument: 8 * 1024, max_line: 16 * 1024 };
     for (start, repeated) in [
         (&b""[..], &b"a"[..]),
         (b"U01 MAILBOX \"", b"a"),
@@ -173,11 +122,7 @@ fn a_server_is_bounded_too() {
     ] {
         let mut decoder = ReplyDecoder::new(limits);
         let most = drown(&Flood { start, repeated }, |buf| decoder.decode(buf).is_ok());
-        assert!(
-            most <= 64 * 1024,
-            "{most} bytes for {:?}",
-            String::from_utf8_lossy(start)
-        );
+        assert!(most <= 64 * 1024, "{most} bytes for {:?}", String::from_utf8_lossy(start));
     }
 }
 
@@ -185,10 +130,7 @@ fn a_server_is_bounded_too() {
 #[test]
 fn a_long_argument_may_come_byte_by_byte() {
     let long = "a".repeat(128 * 1024);
-    for wire in [
-        format!("X FIND \"{long}\"\r\n"),
-        format!("X FIND {{{}+}}\r\n{long}\r\n", long.len()),
-    ] {
+    for wire in [format!("X FIND \"{long}\"\r\n"), format!("X FIND {{{}+}}\r\n{long}\r\n", long.len())] {
         let mut decoder = CommandDecoder::new(Limits::default());
         let mut buf = BytesMut::new();
         let mut got = None;
@@ -197,16 +139,8 @@ fn a_long_argument_may_come_byte_by_byte() {
             buf.extend_from_slice(&[byte]);
             got = decoder.decode(&mut buf).unwrap();
         }
-        let body = CommandBody::Find {
-            mailbox: Bytes::from(long.clone()),
-        };
-        assert_eq!(
-            got,
-            Some(CommandEvent::Command(Command {
-                tag: Bytes::from_static(b"X"),
-                body
-            }))
-        );
+        let body = CommandBody::Find { mailbox: Bytes::from(long.clone()) };
+        assert_eq!(got, Some(CommandEvent::Command(Command { tag: Bytes::from_static(b"X"), body })));
     }
     let wire = format!("X FOO {long}\r\n");
     let mut decoder = CommandDecoder::new(Limits::default());
@@ -221,10 +155,7 @@ fn a_long_argument_may_come_byte_by_byte() {
 /// A refused line of ever more literals costs its length once, too.
 #[test]
 fn many_small_literals_end_with_the_command_s_limit() {
-    let flood = Flood {
-        start: b"X FOO ",
-        repeated: b"{0+}\r\n",
-    };
+    let flood = Flood { start: b"X FOO ", repeated: b"{0+}\r\n" };
     let mut decoder = CommandDecoder::new(Limits::default());
     let mut fault = None;
     drown(&flood, |buf| {
@@ -246,16 +177,8 @@ fn many_small_literals_end_with_the_command_s_limit() {
 fn arguments_are_cut_out_of_the_buffer_uncopied() {
     let mut buf = BytesMut::from("U01 MAILBOX {6+}\r\nuser.a {4+}\r\nbe1! \"acl\"\r\n");
     let range = buf.as_ptr_range();
-    let line = ReplyDecoder::new(ReplyLimits::default())
-        .decode(&mut buf)
-        .unwrap();
-    let Some(ServerLine::Mailbox {
-        tag,
-        mailbox,
-        location,
-        acl,
-    }) = line
-    else {
+    let line = ReplyDecoder::new(ReplyLimits::default()).decode(&mut buf).unwrap();
+    let Some(ServerLine::Mailbox { tag, mailbox, location, acl }) = line else {
         panic!("{line:?}");
     };
     for piece in [tag, mailbox, location, acl] {

@@ -6,9 +6,7 @@ use std::path::Path;
 use crate::invariants::{check_commands, check_replies};
 
 fn replay(target: &str, check: fn(&[u8])) {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/seeds")
-        .join(target);
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let mut count = 0;
     for seed in fs::read_dir(&seeds).unwrap() {
         let path = seed.unwrap().path();

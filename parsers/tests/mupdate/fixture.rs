@@ -16,9 +16,7 @@ pub(crate) enum Side {
 pub(crate) type Conversation = Vec<(Side, Vec<u8>)>;
 
 pub(crate) fn conversations(file: &str) -> Vec<Conversation> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fixtures/mupdate-wire")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/mupdate-wire").join(file);
     let text = fs::read_to_string(&path).unwrap();
     let conversations: Vec<Conversation> = text
         .split("\n\n")

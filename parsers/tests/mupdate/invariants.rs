@@ -9,23 +9,11 @@ use ravenry_parsers::mupdate::{
 };
 
 /// Small enough that fuzzed bytes reach every limit.
-const LIMITS: Limits = Limits {
-    max_argument: 48,
-    max_command: 160,
-};
-const REPLY_LIMITS: ReplyLimits = ReplyLimits {
-    max_argument: 48,
-    max_line: 160,
-};
+const LIMITS: Limits = Limits { max_argument: 48, max_command: 160 };
+const REPLY_LIMITS: ReplyLimits = ReplyLimits { max_argument: 48, max_line: 160 };
 /// Room for what is encoded anew, whose strings are literals and so may be longer than they came.
-const WIDE: Limits = Limits {
-    max_argument: 1 << 10,
-    max_command: 1 << 14,
-};
-const WIDE_REPLY: ReplyLimits = ReplyLimits {
-    max_argument: 1 << 10,
-    max_line: 1 << 14,
-};
+const WIDE: Limits = Limits { max_argument: 1 << 10, max_command: 1 << 14 };
+const WIDE_REPLY: ReplyLimits = ReplyLimits { max_argument: 1 << 10, max_line: 1 << 14 };
 
 /// What came out of a decoder, and the bytes it has left.
 #[derive(PartialEq, Eq, Debug)]
@@ -47,9 +35,7 @@ pub(crate) fn feed<T, F>(
     let mut buf = BytesMut::new();
     let mut events = Vec::new();
     while !rest.is_empty() {
-        let size = sizes
-            .next()
-            .map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
+        let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
         let (piece, behind) = rest.split_at(size);
         rest = behind;
         buf.extend_from_slice(piece);
@@ -58,25 +44,13 @@ pub(crate) fn feed<T, F>(
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
                 Err(fault) => {
-                    return Decoded {
-                        events,
-                        fault: Some(fault),
-                        left: buf.len(),
-                    };
+                    return Decoded { events, fault: Some(fault), left: buf.len() };
                 }
             }
         }
-        assert!(
-            buf.len() <= bound,
-            "{} bytes are held, {bound} are allowed",
-            buf.len()
-        );
+        assert!(buf.len() <= bound, "{} bytes are held, {bound} are allowed", buf.len());
     }
-    Decoded {
-        events,
-        fault: None,
-        left: buf.len(),
-    }
+    Decoded { events, fault: None, left: buf.len() }
 }
 
 pub(crate) fn commands(wire: &[u8], sizes: &[usize], limits: Limits) -> Decoded<CommandEvent, CommandFault> {
@@ -105,11 +79,7 @@ where
             .expect("more comes out of pieces than of the whole");
         assert_eq!(said, pieces.events, "in pieces of {sizes:?}");
         if pieces.fault.is_some() {
-            assert_eq!(
-                (more.len(), &whole.fault),
-                (0, &pieces.fault),
-                "in pieces of {sizes:?}"
-            );
+            assert_eq!((more.len(), &whole.fault), (0, &pieces.fault), "in pieces of {sizes:?}");
         } else {
             let early = more.len() + usize::from(whole.fault.is_some());
             assert!(early <= 1, "{more:?} and {:?} come too early", whole.fault);
@@ -122,9 +92,7 @@ pub(crate) fn check_commands(wire: &[u8]) {
     same_in_pieces(|sizes| commands(wire, sizes, LIMITS));
     same_in_pieces(|sizes| {
         let mut decoder = CommandDecoder::new(LIMITS);
-        feed(wire, sizes, LIMITS.max_argument + 2, |buf| {
-            decoder.decode_sasl(buf)
-        })
+        feed(wire, sizes, LIMITS.max_argument + 2, |buf| decoder.decode_sasl(buf))
     });
     for event in commands(wire, &[], LIMITS).events {
         match event {
@@ -167,17 +135,10 @@ pub(crate) fn check_replies(wire: &[u8]) {
 pub(crate) fn encoded(line: &ServerLine) -> Option<BytesMut> {
     let mut out = BytesMut::new();
     match line {
-        ServerLine::Mailbox {
-            tag,
-            mailbox,
-            location,
-            acl,
-        } => put_mailbox(&mut out, tag, mailbox, location, acl),
-        ServerLine::Reserve {
-            tag,
-            mailbox,
-            location,
-        } => put_reserve(&mut out, tag, mailbox, location),
+        ServerLine::Mailbox { tag, mailbox, location, acl } => {
+            put_mailbox(&mut out, tag, mailbox, location, acl)
+        }
+        ServerLine::Reserve { tag, mailbox, location } => put_reserve(&mut out, tag, mailbox, location),
         ServerLine::Delete { tag, mailbox } => put_delete(&mut out, tag, mailbox),
         ServerLine::Status { tag, status, text } => {
             put_status(&mut out, tag.as_deref(), *status, std::str::from_utf8(text).ok()?);

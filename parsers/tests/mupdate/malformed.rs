@@ -104,43 +104,22 @@ fn commands_are_judged_where_cyrus_is_no_guide() {
         (b"X NO\0OP\r\n", &["Some(b\"X\") Unrecognized command"]),
         // NUL in a quoted string cuts it short in Cyrus; a backslash takes the line end into it.
         (b"X FIND \"a\0b\"\r\n", &["Some(b\"X\") Extra arguments"]),
-        (
-            b"X FIND \"a\\\r\nY NOOP\r\n",
-            &["Some(b\"X\") Extra arguments", "NOOP"],
-        ),
+        (b"X FIND \"a\\\r\nY NOOP\r\n", &["Some(b\"X\") Extra arguments", "NOOP"]),
         (b"X FIND \"a\rb\"\r\n", &["Some(b\"X\") Extra arguments"]),
         // A bare LF ends the announcement of a literal too, or its content would be commands.
         (b"X FIND {6+}\nA NOOP\nY NOOP\n", &["FIND(b\"A NOOP\")", "NOOP"]),
         // The literal is the rest of the refused line.
-        (
-            b"X FOO a {6+}\r\nA NOOP\r\nY NOOP\r\n",
-            &["Some(b\"X\") Unrecognized command", "NOOP"],
-        ),
-        (
-            b"X FOO {3+}\nA N {8+}\n\r\nB NOOP\r\nY NOOP\r\n",
-            &["Some(b\"X\") Unrecognized command", "NOOP"],
-        ),
+        (b"X FOO a {6+}\r\nA NOOP\r\nY NOOP\r\n", &["Some(b\"X\") Unrecognized command", "NOOP"]),
+        (b"X FOO {3+}\nA N {8+}\n\r\nB NOOP\r\nY NOOP\r\n", &["Some(b\"X\") Unrecognized command", "NOOP"]),
         // And here it is none.
-        (
-            b"X FOO {6+} \r\nA NOOP\r\n",
-            &["Some(b\"X\") Unrecognized command", "NOOP"],
-        ),
-        (
-            b"X FOO 6+}\r\nA NOOP\r\n",
-            &["Some(b\"X\") Unrecognized command", "NOOP"],
-        ),
-        (
-            b"X FOO {+}\r\nA NOOP\r\n",
-            &["Some(b\"X\") Unrecognized command", "NOOP"],
-        ),
+        (b"X FOO {6+} \r\nA NOOP\r\n", &["Some(b\"X\") Unrecognized command", "NOOP"]),
+        (b"X FOO 6+}\r\nA NOOP\r\n", &["Some(b\"X\") Unrecognized command", "NOOP"]),
+        (b"X FOO {+}\r\nA NOOP\r\n", &["Some(b\"X\") Unrecognized command", "NOOP"]),
         // Sizes: nothing is waited for, nothing set aside.
         (b"X FIND {4294967296+}\r\n", &["LiteralTooLarge"]),
         (b"X FIND {4294967301+}\r\nhello\r\n", &["LiteralTooLarge"]),
         (b"X FIND {18446744073709551617+}\r\nh\r\n", &["LiteralTooLarge"]),
-        (
-            b"X FIND {99999999999999999999999999999999}\r\n",
-            &["LiteralTooLarge"],
-        ),
+        (b"X FIND {99999999999999999999999999999999}\r\n", &["LiteralTooLarge"]),
         (b"X FIND {2147483647+}\r\n", &["LiteralTooLarge"]),
         (b"X FIND {131073+}\r\n", &["LiteralTooLarge"]),
         (b"X FIND {131073}\r\n", &["LiteralTooLarge"]),
@@ -149,14 +128,8 @@ fn commands_are_judged_where_cyrus_is_no_guide() {
         (b"X FIND {01+}\r\na\r\n", &["LiteralSize"]),
         (b"X FIND {00+}\r\n\r\n", &["LiteralSize"]),
         (b"X FIND {-1+}\r\n", &["Some(b\"X\") Extra arguments"]),
-        (
-            b"X FOO {4294967296+}\r\n",
-            &["Some(b\"X\") Unrecognized command", "LiteralTooLarge"],
-        ),
-        (
-            b"X FOO {01+}\r\n",
-            &["Some(b\"X\") Unrecognized command", "LiteralSize"],
-        ),
+        (b"X FOO {4294967296+}\r\n", &["Some(b\"X\") Unrecognized command", "LiteralTooLarge"]),
+        (b"X FOO {01+}\r\n", &["Some(b\"X\") Unrecognized command", "LiteralSize"]),
         // Within each argument's limit, beyond the command's.
         (b"X UPDATE {131072+}\r\n", &[]),
         (
@@ -165,10 +138,7 @@ fn commands_are_judged_where_cyrus_is_no_guide() {
         ),
         (&[&[b'T'; 65][..], b" NOOP\r\n"].concat(), &["TagTooLong"]),
         (&[&[b'T'; 64][..], b" NOOP\r\n"].concat(), &["NOOP"]),
-        (
-            &[b"X FIND \"", &[b'a'; 131_073][..], b"\"\r\n"].concat(),
-            &["ArgumentTooLong"],
-        ),
+        (&[b"X FIND \"", &[b'a'; 131_073][..], b"\"\r\n"].concat(), &["ArgumentTooLong"]),
     ] {
         let shown = String::from_utf8_lossy(wire.get(..60).unwrap_or(wire)).into_owned();
         assert_eq!(outcome(wire), expected, "{shown:?}");
@@ -177,14 +147,8 @@ fn commands_are_judged_where_cyrus_is_no_guide() {
 
 #[test]
 fn a_command_may_be_as_long_as_the_limit_and_no_longer() {
-    let limits = Limits {
-        max_argument: 100,
-        max_command: 64,
-    };
-    for (name, fits) in [
-        (64 - "X FIND \"\"\r\n".len(), true),
-        (65 - "X FIND \"\"\r\n".len(), false),
-    ] {
+    let limits = Limits { max_argument: 100, max_command: 64 };
+    for (name, fits) in [(64 - "X FIND \"\"\r\n".len(), true), (65 - "X FIND \"\"\r\n".len(), false)] {
         let mut buf = BytesMut::from(format!("X FIND \"{}\"\r\n", "a".repeat(name)).as_str());
         let got = CommandDecoder::new(limits).decode(&mut buf);
         assert_eq!(got.is_ok(), fits, "{got:?}");
@@ -197,10 +161,7 @@ fn a_command_may_be_as_long_as_the_limit_and_no_longer() {
     // Also behind a refusal.
     let mut buf = BytesMut::from("X FOO {60+}\r\n");
     let mut decoder = CommandDecoder::new(limits);
-    assert!(matches!(
-        decoder.decode(&mut buf),
-        Ok(Some(CommandEvent::Bad { .. }))
-    ));
+    assert!(matches!(decoder.decode(&mut buf), Ok(Some(CommandEvent::Bad { .. }))));
     assert_eq!(decoder.decode(&mut buf), Err(CommandFault::CommandTooLong));
 }
 
@@ -247,10 +208,7 @@ fn what_is_no_reply_ends_the_connection() {
         (b"* OK MUPDATE \"a\" \"b\"\r\n", ReplyFault::Malformed),
         (b"* OK MUPDATE {10+}\r\n\nT OK \"a\"\n\r\n", ReplyFault::Malformed),
         (b"* AUTH {5+}\r\nPLAIN\r\n", ReplyFault::Malformed),
-        (
-            &[&b"* AUTH"[..], &b" A".repeat(65), b"\r\n"].concat(),
-            ReplyFault::Malformed,
-        ),
+        (&[&b"* AUTH"[..], &b" A".repeat(65), b"\r\n"].concat(), ReplyFault::Malformed),
         (b"U01 MAILBOX\r\n", ReplyFault::Malformed),
         (b"U01 MAILBOX a b c\r\n", ReplyFault::Malformed),
         (b"U01 MAILBOX \"a\" \"b\"\r\n", ReplyFault::Malformed),
@@ -259,31 +217,15 @@ fn what_is_no_reply_ends_the_connection() {
         (b"U01 DELETE \"a\" \"b\"\r\n", ReplyFault::Malformed),
         (b"U01 DELETE {3+}\r\na\0b\r\n", ReplyFault::Malformed),
         (b"U01 DELETE {4294967297+}\r\n", ReplyFault::LiteralTooLarge),
-        (
-            b"U01 DELETE {18446744073709551617}\r\n",
-            ReplyFault::LiteralTooLarge,
-        ),
+        (b"U01 DELETE {18446744073709551617}\r\n", ReplyFault::LiteralTooLarge),
         (b"U01 DELETE {01+}\r\na\r\n", ReplyFault::LiteralSize),
-        (
-            &[&[b'T'; 65][..], b" OK \"\"\r\n"].concat(),
-            ReplyFault::TagTooLong,
-        ),
-        (
-            &[b"U01 DELETE \"", &[b'a'; 1 << 20][..], b"a\"\r\n"].concat(),
-            ReplyFault::ArgumentTooLong,
-        ),
-        (
-            &[b"T OK ", &[b'a'; 1 << 21][..]].concat(),
-            ReplyFault::LineTooLong,
-        ),
+        (&[&[b'T'; 65][..], b" OK \"\"\r\n"].concat(), ReplyFault::TagTooLong),
+        (&[b"U01 DELETE \"", &[b'a'; 1 << 20][..], b"a\"\r\n"].concat(), ReplyFault::ArgumentTooLong),
+        (&[b"T OK ", &[b'a'; 1 << 21][..]].concat(), ReplyFault::LineTooLong),
         (b"U01 MAILBOX {1048576+}\r\n", ReplyFault::LineTooLong),
     ] {
         let limits = ReplyLimits {
-            max_line: if fault == ReplyFault::LineTooLong {
-                1 << 20
-            } else {
-                1 << 21
-            },
+            max_line: if fault == ReplyFault::LineTooLong { 1 << 20 } else { 1 << 21 },
             ..ReplyLimits::default()
         };
         let mut decoder = ReplyDecoder::new(limits);

@@ -22,10 +22,7 @@ fn body() -> impl Strategy<Value = CommandBody> {
     let pair = || (string(), string());
     prop_oneof![
         (string(), proptest::option::of("[A-Za-z0-9+/]{1,40}=|=")).prop_map(|(mechanism, initial)| {
-            CommandBody::Authenticate {
-                mechanism,
-                initial: initial.map(Bytes::from),
-            }
+            CommandBody::Authenticate { mechanism, initial: initial.map(Bytes::from) }
         }),
         (string(), string(), string()).prop_map(|(mailbox, location, acl)| CommandBody::Activate {
             mailbox,
@@ -50,22 +47,12 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn line() -> impl Strategy<Value = ServerLine> {
-    let status = prop_oneof![
-        Just(Status::Ok),
-        Just(Status::No),
-        Just(Status::Bad),
-        Just(Status::Bye)
-    ];
+    let status = prop_oneof![Just(Status::Ok), Just(Status::No), Just(Status::Bad), Just(Status::Bye)];
     // A tag `*` is none.
     let tag = || "[A-Za-z0-9]{1,12}".prop_map(Bytes::from);
     prop_oneof![
         (tag(), string(), string(), string()).prop_map(|(tag, mailbox, location, acl)| {
-            ServerLine::Mailbox {
-                tag,
-                mailbox,
-                location,
-                acl,
-            }
+            ServerLine::Mailbox { tag, mailbox, location, acl }
         }),
         (tag(), string(), string()).prop_map(|(tag, mailbox, location)| ServerLine::Reserve {
             tag,
@@ -73,13 +60,8 @@ fn line() -> impl Strategy<Value = ServerLine> {
             location
         }),
         (tag(), string()).prop_map(|(tag, mailbox)| ServerLine::Delete { tag, mailbox }),
-        (proptest::option::of(tag()), status, "[^\0]{0,40}").prop_map(|(tag, status, text)| {
-            ServerLine::Status {
-                tag,
-                status,
-                text: Bytes::from(text),
-            }
-        }),
+        (proptest::option::of(tag()), status, "[^\0]{0,40}")
+            .prop_map(|(tag, status, text)| { ServerLine::Status { tag, status, text: Bytes::from(text) } }),
     ]
 }
 
@@ -93,12 +75,7 @@ enum Form {
 }
 
 fn form() -> impl Strategy<Value = Form> {
-    prop_oneof![
-        Just(Form::Quoted),
-        Just(Form::Escaped),
-        Just(Form::Literal),
-        Just(Form::Announced)
-    ]
+    prop_oneof![Just(Form::Quoted), Just(Form::Escaped), Just(Form::Literal), Just(Form::Announced)]
 }
 
 fn put_string(wire: &mut Vec<u8>, form: Form, string: &[u8]) {

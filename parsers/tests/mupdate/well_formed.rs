@@ -101,16 +101,10 @@ fn a_murder_is_understood() {
             acl: b("alice\tlrswipkxtecdan\t"),
         },
     }));
-    assert!(commands.contains(&Command {
-        tag: b("U01"),
-        body: CommandBody::Update { hosts: Vec::new() },
-    }));
+    assert!(commands.contains(&Command { tag: b("U01"), body: CommandBody::Update { hosts: Vec::new() } }));
 
     let replies = replies_are_written_alike("murder-3.6.1.txt");
-    assert!(replies.contains(&ServerLine::Delete {
-        tag: b("U01"),
-        mailbox: b("user.alice.Sent"),
-    }));
+    assert!(replies.contains(&ServerLine::Delete { tag: b("U01"), mailbox: b("user.alice.Sent") }));
     assert!(replies.contains(&ServerLine::Reserve {
         tag: b("U01"),
         mailbox: b("user.a"),
@@ -188,12 +182,7 @@ fn a_banner_is_written_as_cyrus_writes_it() {
     );
     let without_compress = theirs.to_vec();
     let without_compress = String::from_utf8(without_compress).unwrap();
-    assert_eq!(
-        ours,
-        without_compress
-            .replace("* COMPRESS \"DEFLATE\"\r\n", "")
-            .as_bytes()
-    );
+    assert_eq!(ours, without_compress.replace("* COMPRESS \"DEFLATE\"\r\n", "").as_bytes());
 }
 
 fn replies(wire: &'static str) -> Vec<ServerLine> {
@@ -215,32 +204,20 @@ fn the_lines_that_no_capture_has() {
     };
     for (wire, line) in [
         // RFC 3656's form of the mechanisms, and none at all.
-        (
-            "* AUTH KERBEROS_V4 GSSAPI\r\n",
-            ServerLine::Mechanisms(vec![b("KERBEROS_V4"), b("GSSAPI")]),
-        ),
+        ("* AUTH KERBEROS_V4 GSSAPI\r\n", ServerLine::Mechanisms(vec![b("KERBEROS_V4"), b("GSSAPI")])),
         ("* AUTH\r\n", ServerLine::Mechanisms(Vec::new())),
         ("* STARTTLS\r\n", ServerLine::StartTls),
         ("* PARTIAL-UPDATE\r\n", ServerLine::PartialUpdate),
         ("* COMPRESS \"DEFLATE\"\r\n", ServerLine::Compress),
-        (
-            "* COMPRESS \"ZSTD\"\r\n",
-            ServerLine::OtherCapability(b("COMPRESS \"ZSTD\"")),
-        ),
-        (
-            "* ENABLE \"X\" Y\r\n",
-            ServerLine::OtherCapability(b("ENABLE \"X\" Y")),
-        ),
+        ("* COMPRESS \"ZSTD\"\r\n", ServerLine::OtherCapability(b("COMPRESS \"ZSTD\""))),
+        ("* ENABLE \"X\" Y\r\n", ServerLine::OtherCapability(b("ENABLE \"X\" Y"))),
         ("+ go ahead\r\n", ServerLine::Continue),
         ("+\n", ServerLine::Continue),
         (
             "S01 OK Begin TLS negotiation now\r\n",
             status(Some("S01"), Status::Ok, "Begin TLS negotiation now"),
         ),
-        (
-            "Z01 OK DEFLATE active\r\n",
-            status(Some("Z01"), Status::Ok, "DEFLATE active"),
-        ),
+        ("Z01 OK DEFLATE active\r\n", status(Some("Z01"), Status::Ok, "DEFLATE active")),
         ("T ok {4}\r\n\"a\"b\r\n", status(Some("T"), Status::Ok, "\"a\"b")),
         ("T NO {4+}\r\na\r\nb\r\n", status(Some("T"), Status::No, "a\r\nb")),
         ("T BAD \"a\\\"b\\\\\"\n", status(Some("T"), Status::Bad, "a\"b\\")),
@@ -251,17 +228,8 @@ fn the_lines_that_no_capture_has() {
             status(None, Status::Bye, "no longer ready for connections"),
         ),
         ("* OK still here\r\n", status(None, Status::Ok, "still here")),
-        (
-            "* OK MUPDATE is fine\r\n",
-            status(None, Status::Ok, "MUPDATE is fine"),
-        ),
-        (
-            "U01 delete \"user.a\"\r\n",
-            ServerLine::Delete {
-                tag: b("U01"),
-                mailbox: b("user.a"),
-            },
-        ),
+        ("* OK MUPDATE is fine\r\n", status(None, Status::Ok, "MUPDATE is fine")),
+        ("U01 delete \"user.a\"\r\n", ServerLine::Delete { tag: b("U01"), mailbox: b("user.a") }),
     ] {
         assert_eq!(replies(wire), [line], "{wire}");
     }
@@ -269,11 +237,7 @@ fn the_lines_that_no_capture_has() {
 
 #[test]
 fn the_stray_nul_behind_a_bye_is_not_taken_for_anything() {
-    let expected = ServerLine::Status {
-        tag: None,
-        status: Status::Bye,
-        text: b("Server Unable"),
-    };
+    let expected = ServerLine::Status { tag: None, status: Status::Bye, text: b("Server Unable") };
     assert_eq!(replies("* BYE \"Server Unable\"\r\n\0"), [expected]);
 }
 
@@ -295,10 +259,7 @@ fn a_status_is_always_quoted_or_a_literal() {
 fn one_tail_serves_every_tag() {
     let mut tail = BytesMut::new();
     put_mailbox_tail(&mut tail, b"user.a", b"be1!default", b"a\tlrs\t");
-    assert_eq!(
-        tail,
-        " MAILBOX {6+}\r\nuser.a {11+}\r\nbe1!default {6+}\r\na\tlrs\t\r\n"
-    );
+    assert_eq!(tail, " MAILBOX {6+}\r\nuser.a {11+}\r\nbe1!default {6+}\r\na\tlrs\t\r\n");
 }
 
 #[test]
@@ -307,36 +268,21 @@ fn an_empty_initial_response_is_an_equals_sign_however_it_comes() {
         let mut decoder = CommandDecoder::new(Limits::default());
         let mut buf = BytesMut::from(format!("A01 AUTHENTICATE \"EXTERNAL\"{form}\r\n").as_str());
         let event = decoder.decode(&mut buf).unwrap();
-        let body = CommandBody::Authenticate {
-            mechanism: b("EXTERNAL"),
-            initial: Some(b("=")),
-        };
-        assert_eq!(
-            event,
-            Some(CommandEvent::Command(Command { tag: b("A01"), body })),
-            "{form}"
-        );
+        let body = CommandBody::Authenticate { mechanism: b("EXTERNAL"), initial: Some(b("=")) };
+        assert_eq!(event, Some(CommandEvent::Command(Command { tag: b("A01"), body })), "{form}");
     }
     let mut out = BytesMut::new();
-    let body = CommandBody::Authenticate {
-        mechanism: b("EXTERNAL"),
-        initial: Some(b("=")),
-    };
+    let body = CommandBody::Authenticate { mechanism: b("EXTERNAL"), initial: Some(b("=")) };
     put_command(&mut out, b"A01", &body);
     assert_eq!(out, "A01 AUTHENTICATE \"EXTERNAL\" =\r\n");
 }
 
 #[test]
 fn no_secret_is_printed() {
-    let body: CommandBody = CommandBody::Authenticate {
-        mechanism: b("PLAIN"),
-        initial: Some(b("AG11cmRlcgBzZWNyZXQ=")),
-    };
+    let body: CommandBody =
+        CommandBody::Authenticate { mechanism: b("PLAIN"), initial: Some(b("AG11cmRlcgBzZWNyZXQ=")) };
     let command = Command { tag: b("A01"), body };
-    assert_eq!(
-        format!("{command:?}"),
-        r#"Command { tag: b"A01", body: AUTHENTICATE(b"PLAIN") }"#
-    );
+    assert_eq!(format!("{command:?}"), r#"Command { tag: b"A01", body: AUTHENTICATE(b"PLAIN") }"#);
     assert!(!format!("{:?}", SaslLine::Response(b("AG11cmRlcgBzZWNyZXQ="))).contains("AG11"));
     assert!(!format!("{:?}", SaslServerLine::Challenge(b("cj1xeWtJ"))).contains("cj1x"));
 }

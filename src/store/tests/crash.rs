@@ -26,13 +26,7 @@ impl History {
         let store = Store::open_on(disk.clone(), Options::default()).unwrap();
         disk.record();
         let model = Model::default();
-        Self {
-            start: disk.bytes(),
-            states: vec![(0, model.view())],
-            disk,
-            store,
-            model,
-        }
+        Self { start: disk.bytes(), states: vec![(0, model.view())], disk, store, model }
     }
 
     fn acknowledged(&mut self) {
@@ -83,10 +77,7 @@ impl History {
         let kept = states.position(|view| view.seq() == found.seq());
         let kept = kept.unwrap_or_else(|| panic!("cut at {at}, {unsynced:?}: part of a call is there"));
         let acknowledged = self.states.iter().rposition(|(upto, _)| *upto <= at).unwrap();
-        assert!(
-            kept >= acknowledged,
-            "cut at {at}, {unsynced:?}: an acknowledged call is gone"
-        );
+        assert!(kept >= acknowledged, "cut at {at}, {unsynced:?}: an acknowledged call is gone");
         assert_eq!(found, self.states[kept].1, "cut at {at}, {unsynced:?}");
 
         // The machine comes up, and the power fails again while the store opens.
@@ -133,10 +124,7 @@ async fn a_power_cut_leaves_whole_calls_of_a_group() {
 async fn a_power_cut_leaves_the_old_list_or_the_loaded_one() {
     let mut runner = TestRunner::deterministic();
     let part = proptest::collection::vec((name(), (0..30_u64).prop_map(numbered)), 12);
-    let parts = proptest::collection::vec(part, 3)
-        .new_tree(&mut runner)
-        .unwrap()
-        .current();
+    let parts = proptest::collection::vec(part, 3).new_tree(&mut runner).unwrap().current();
     let mut history = History::begin();
     history.commit_together(&calls(2)).await;
     history.load(&parts).await;

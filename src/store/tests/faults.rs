@@ -13,28 +13,19 @@ const COUNT: u64 = 48;
 
 /// A cache that holds next to nothing, so that reads go to the disk.
 fn options() -> Options {
-    Options {
-        cache_bytes: 8192,
-        hot_entries: 1,
-        ..Options::default()
-    }
+    Options { cache_bytes: 8192, hot_entries: 1, ..Options::default() }
 }
 
 fn many(n: u64) -> Vec<Change> {
     let acl = |i: u64| format!("user{i}\tlrswipkxtecda\t").repeat(40) + &format!("generation{n}\tlr\t");
-    (0..COUNT)
-        .map(|i| put(&format!("user.u{i:04}"), &active("be1.test!default", &acl(i))))
-        .collect()
+    (0..COUNT).map(|i| put(&format!("user.u{i:04}"), &active("be1.test!default", &acl(i)))).collect()
 }
 
 fn entry(n: u64, i: u64) -> Option<Entry> {
-    many(n)
-        .into_iter()
-        .nth(i as usize)
-        .and_then(|change| match change {
-            Change::Put { entry, .. } => Some(entry),
-            _ => None,
-        })
+    many(n).into_iter().nth(i as usize).and_then(|change| match change {
+        Change::Put { entry, .. } => Some(entry),
+        _ => None,
+    })
 }
 
 async fn filled(disk: &SimDisk) -> Store {
@@ -70,10 +61,7 @@ async fn fail_each(kind: Kind, error: i32, once: bool) -> usize {
         let text = std::io::Error::from_raw_os_error(error).to_string();
         assert!(cause.contains(&text), "{kind:?} {after}: {cause}");
         let refused = Err(StoreError::Poisoned(cause));
-        assert!(
-            answer.is_ok() || answer == refused,
-            "{kind:?} {after}: {answer:?}"
-        );
+        assert!(answer.is_ok() || answer == refused, "{kind:?} {after}: {answer:?}");
 
         // What was acknowledged is still to be read, and nothing else; nothing more is taken.
         shows(&store, now);
@@ -81,10 +69,7 @@ async fn fail_each(kind: Kind, error: i32, once: bool) -> usize {
         assert_eq!(later, refused);
         let written = disk.bytes();
         drop(store);
-        assert!(
-            disk.bytes() == written,
-            "{kind:?} {after}: closing wrote to the failed disk"
-        );
+        assert!(disk.bytes() == written, "{kind:?} {after}: closing wrote to the failed disk");
 
         // A restart finds all or nothing of the call that failed.
         let store = Store::open_on(SimDisk::holding(written), options()).unwrap();

@@ -94,8 +94,7 @@ impl Model {
     pub(super) fn load(&mut self, entries: &[(MailboxName, Entry)], synced: &Synced, version: u64, seq: u64) {
         let old = std::mem::take(&mut self.list);
         for (name, entry) in entries {
-            self.list
-                .insert(name.as_bytes().to_vec(), (entry.clone(), version));
+            self.list.insert(name.as_bytes().to_vec(), (entry.clone(), version));
         }
         self.forgotten.extend(old.into_keys());
         self.forgotten.retain(|name| !self.list.contains_key(name));
@@ -110,11 +109,8 @@ impl Model {
 
     pub(super) fn view(&self) -> View {
         let key = |bytes: &[u8]| self.order.key(&name(bytes));
-        let mut list: Vec<_> = self
-            .list
-            .iter()
-            .map(|(n, (entry, version))| (name(n), entry.clone(), *version))
-            .collect();
+        let mut list: Vec<_> =
+            self.list.iter().map(|(n, (entry, version))| (name(n), entry.clone(), *version)).collect();
         list.sort_by_key(|(n, ..)| self.order.key(n));
         let mut with_forgotten: Vec<_> = self
             .list
@@ -126,27 +122,15 @@ impl Model {
         let journal: Vec<Journalled> = self
             .journal
             .iter()
-            .map(|(seq, record)| Journalled {
-                seq: *seq,
-                record: record.clone(),
-            })
+            .map(|(seq, record)| Journalled { seq: *seq, record: record.clone() })
             .collect();
         let mut of_names: BTreeMap<Vec<u8>, Vec<Journalled>> = BTreeMap::new();
         for record in &journal {
-            of_names
-                .entry(key(record.record.name.as_bytes()))
-                .or_default()
-                .push(record.clone());
+            of_names.entry(key(record.record.name.as_bytes())).or_default().push(record.clone());
         }
         let journals: Vec<_> = of_names
             .into_values()
-            .map(|records| {
-                (
-                    records[0].record.name.clone(),
-                    records[0].record.before.clone(),
-                    records,
-                )
-            })
+            .map(|records| (records[0].record.name.clone(), records[0].record.before.clone(), records))
             .collect();
         let mut doubts: Vec<_> = self
             .doubts
@@ -156,11 +140,8 @@ impl Model {
         doubts.sort_by_key(|(n, _)| self.order.key(n));
         let mut conflicts: Vec<_> = self.conflicts.values().cloned().collect();
         conflicts.sort_by_key(|c| self.order.key(&c.name));
-        let mut unconfirmed: Vec<_> = self
-            .unconfirmed
-            .iter()
-            .map(|(n, theirs)| (name(n), theirs.clone()))
-            .collect();
+        let mut unconfirmed: Vec<_> =
+            self.unconfirmed.iter().map(|(n, theirs)| (name(n), theirs.clone())).collect();
         unconfirmed.sort_by_key(|(n, _)| self.order.key(n));
         let active = self.list.values().filter(|(e, _)| e.is_active()).count() as u64;
         let stats = Stats {
@@ -184,16 +165,7 @@ impl Model {
             calls: 0,
             commits: 0,
         };
-        View {
-            list,
-            with_forgotten,
-            journal,
-            journals,
-            doubts,
-            conflicts,
-            unconfirmed,
-            stats,
-        }
+        View { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, stats }
     }
 }
 
@@ -257,24 +229,9 @@ impl View {
         for (name, theirs) in &unconfirmed {
             assert_eq!(snapshot.unconfirmed_of(name)?.as_ref(), Some(theirs));
         }
-        let stats = Stats {
-            calls: 0,
-            commits: 0,
-            poisoned: None,
-            suspect: None,
-            ..store.stats()
-        };
+        let stats = Stats { calls: 0, commits: 0, poisoned: None, suspect: None, ..store.stats() };
         assert_eq!((snapshot.seq(), snapshot.order()), (stats.seq, stats.order));
-        Ok(Self {
-            list,
-            with_forgotten,
-            journal,
-            journals,
-            doubts,
-            conflicts,
-            unconfirmed,
-            stats,
-        })
+        Ok(Self { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, stats })
     }
 
     pub(super) fn seq(&self) -> u64 {
@@ -295,11 +252,7 @@ fn paged<T>(next: impl Fn(Option<&T>) -> Result<Vec<T>, StoreError>) -> Result<V
 
 /// A synced mark with this time.
 pub(super) fn synced(at_unix: u64) -> Synced {
-    Synced {
-        master: "mm.test".to_owned(),
-        version: "3.6.1".to_owned(),
-        at_unix,
-    }
+    Synced { master: "mm.test".to_owned(), version: "3.6.1".to_owned(), at_unix }
 }
 
 /// An entry told apart by a number: every third is a reservation.

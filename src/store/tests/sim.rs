@@ -101,12 +101,7 @@ impl SimDisk {
 
     /// Fails operations of this kind with this `errno` after `after` more have succeeded.
     pub(super) fn fail(&self, kind: Kind, after: usize, error: i32, once: bool) {
-        self.state().fault = Some(Fault {
-            kind,
-            after,
-            error,
-            once,
-        });
+        self.state().fault = Some(Fault { kind, after, error, once });
     }
 
     /// How many operations were made to fail.
@@ -204,10 +199,7 @@ fn write(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
 /// What a disk that held `before` holds if the power fails after the first `at` operations.
 pub(super) fn after_power_cut(before: &[u8], log: &[Op], at: usize, unsynced: Unsynced) -> Vec<u8> {
     let (done, _) = log.split_at(at);
-    let synced = done
-        .iter()
-        .rposition(|op| matches!(op, Op::Sync))
-        .map_or(0, |last| last + 1);
+    let synced = done.iter().rposition(|op| matches!(op, Op::Sync)).map_or(0, |last| last + 1);
     let mut bytes = before.to_vec();
     for op in &done[..synced] {
         apply(&mut bytes, op);
