@@ -83,6 +83,7 @@ use disk::{Disk, Live};
 use lock::DirLock;
 use schema::{LIST, Ledger, META};
 use shared::{Published, Shared, guarded};
+use snapshot::Base;
 use writer::{Request, Work, Writer};
 
 pub use error::StoreError;
@@ -244,7 +245,8 @@ impl Store {
         })?;
         let (queue, waiting) = sync_channel(options.waiting_calls);
         let ledger = published.ledger.clone();
-        let shared = Arc::new(Shared::new(options, disk, db.clone(), published, lock));
+        let base = Base::open(db.clone(), Some(ledger.clone()))?;
+        let shared = Arc::new(Shared::new(options, disk, base, published, lock));
         let writer = Writer::new(db, shared.clone(), ledger);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -296,9 +298,10 @@ impl Store {
         Ok(found)
     }
 
-    /// The store as it is now, to be read while commits go on.
+    /// The store as it is now, to be read while commits go on. Waits for nothing; fails only where the disk
+    /// failed so that nothing can be read.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        Snapshot::open(&self.handle.shared)
+        Snapshot::new(&self.handle.shared)
     }
 
     /// What the store holds.
@@ -327,7 +330,7 @@ fn builder(options: &Options) -> redb::Builder {
 fn first_commit(db: &Database, limits: forgotten::Limits) -> Result<Published, StoreError> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
-    let ledger = Ledger::read_whole(&txn.open_table(META)?)?;
+    let ledger = Ledger::read(&txn.open_table(META)?)?;
     if ledger.is_none() && !txn.open_table(LIST)?.is_empty()? {
         return Err(StoreError::corrupt("it holds a list, but does not say in which format"));
     }

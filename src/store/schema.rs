@@ -55,7 +55,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Reads it, but for [`Self::synced`]; `None` in a store that was just created.
+    /// Reads it; `None` in a store that was just created.
     pub(super) fn read(
         meta: &impl ReadableTable<&'static str, &'static [u8]>,
     ) -> Result<Option<Self>, StoreError> {
@@ -70,6 +70,7 @@ impl Ledger {
         }
         let value = meta.get(WORD_LEDGER)?.ok_or_else(|| StoreError::corrupt("the counters are missing"))?;
         let mut bytes = In(value.value());
+        let synced = meta.get(WORD_SYNCED)?;
         Ok(Some(Self {
             seq: bytes.varint()?,
             order: order_of_code(bytes.byte()?)?,
@@ -77,21 +78,8 @@ impl Ledger {
             reserved: bytes.varint()?,
             journalled: bytes.varint()?,
             attended_at: bytes.varint()?,
-            synced: None,
+            synced: synced.map(|v| Synced::decode(v.value())).transpose()?,
         }))
-    }
-
-    /// Reads all of it.
-    pub(super) fn read_whole(
-        meta: &impl ReadableTable<&'static str, &'static [u8]>,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(mut ledger) = Self::read(meta)? else {
-            return Ok(None);
-        };
-        if let Some(value) = meta.get(WORD_SYNCED)? {
-            ledger.synced = Some(Synced::decode(value.value())?);
-        }
-        Ok(Some(ledger))
     }
 
     /// Writes what differs from `before`.

@@ -12,6 +12,7 @@ use super::forgotten::Limits;
 use super::hot::Hot;
 use super::lock::DirLock;
 use super::schema::Ledger;
+use super::snapshot::Base;
 use super::{Options, Stats, StoreError};
 
 /// The state as of the last commit.
@@ -25,8 +26,9 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) disk: Arc<Disk>,
     pub(super) hot: Hot,
-    /// What readers use: the writer's database, or a frozen one once the store is poisoned.
-    reader: RwLock<Arc<Database>>,
+    /// What readers see: the last commit, on the writer's disk or, once the store is poisoned, on a frozen one;
+    /// or why they see nothing.
+    current: RwLock<Result<Arc<Base>, StoreError>>,
     published: Mutex<Published>,
     poisoned: OnceLock<Arc<str>>,
     calls: AtomicU64,
@@ -39,7 +41,7 @@ impl Shared {
     pub(super) fn new(
         options: Options,
         disk: Arc<Disk>,
-        db: Arc<Database>,
+        base: Arc<Base>,
         published: Published,
         lock: Option<DirLock>,
     ) -> Self {
@@ -47,7 +49,7 @@ impl Shared {
             hot: Hot::new(options.hot_entries),
             options,
             disk,
-            reader: RwLock::new(db),
+            current: RwLock::new(Ok(base)),
             published: Mutex::new(published),
             poisoned: OnceLock::new(),
             calls: AtomicU64::new(0),
@@ -64,17 +66,38 @@ impl Shared {
         }
     }
 
-    pub(super) fn reader(&self) -> Arc<Database> {
-        self.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn current(&self) -> Result<Arc<Base>, StoreError> {
+        let current = self
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        // Perhaps the disk is back.
+        current.or_else(|_| self.freeze())
+    }
+
+    fn replace(&self, base: Result<Arc<Base>, StoreError>) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, base);
+        drop(current);
+        // Closing what was read may take its time; nobody waits for that.
+        drop(old);
     }
 
     fn published(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A group of calls is durable.
-    pub(super) fn committed(&self, filled: Filled, calls: u64) {
+    /// A group of calls is durable, and readers may see it.
+    pub(super) fn committed(&self, db: Option<&Arc<Database>>, filled: Filled, calls: u64) {
         let Filled { ledger, lengths, .. } = filled;
+        if let Some(db) = db {
+            match Base::open(db.clone(), Some(ledger.clone())) {
+                Ok(base) => self.replace(Ok(base)),
+                // What can be read elsewhere is at least as new.
+                Err(error) => drop(self.poison(&error.to_string())),
+            }
+        }
         *self.published() = Published { ledger, lengths };
         self.calls.fetch_add(calls, Relaxed);
         self.commits.fetch_add(1, Relaxed);
@@ -98,7 +121,9 @@ impl Shared {
         let cause = self.disk.give_up(cause).clone();
         if self.poisoned.set(cause.clone()).is_ok() {
             tracing::error!(%cause, "the store takes no more changes");
-            self.freeze(None);
+            if let Err(error) = self.freeze() {
+                tracing::error!(%error, "the store cannot be read either");
+            }
             if let Some(lock) = &self.lock
                 && let Err(error) = lock.mark(&cause)
             {
@@ -109,28 +134,29 @@ impl Shared {
         StoreError::Poisoned(cause)
     }
 
-    /// A read failed on this database. redb then refuses every other read on it, and every commit.
-    pub(super) fn read_failed(&self, db: &Arc<Database>, error: &StoreError) {
-        if matches!(error, StoreError::Disk(_)) {
-            self.poison(&error.to_string());
-            self.freeze(Some(db));
+    /// A read failed here. redb then refuses every other read on that disk, and every commit.
+    pub(super) fn read_failed(&self, base: &Arc<Base>, error: &StoreError) {
+        if !matches!(error, StoreError::Disk(_)) {
+            return;
+        }
+        self.poison(&error.to_string());
+        let still = |current: &Arc<Base>| Arc::ptr_eq(current, base);
+        if self.current().is_ok_and(|current| still(&current))
+            && let Err(error) = self.freeze()
+        {
+            tracing::error!(%error, "the store cannot be read any more");
         }
     }
 
-    /// Gives readers a frozen database, if what they have is still `failed`.
-    fn freeze(&self, failed: Option<&Arc<Database>>) {
-        let mut reader = self.reader.write().unwrap_or_else(PoisonError::into_inner);
-        if failed.is_some_and(|failed| !Arc::ptr_eq(&reader, failed)) {
-            return;
-        }
+    /// Lets readers read from a frozen disk.
+    fn freeze(&self) -> Result<Arc<Base>, StoreError> {
         let frozen = guarded(|| {
             let disk = Frozen::new(self.disk.clone()).map_err(|e| StoreError::disk("reading", &e))?;
-            Ok(super::builder(&self.options).create_with_backend(disk)?)
+            let db = super::builder(&self.options).create_with_backend(disk)?;
+            Base::open(Arc::new(db), None)
         });
-        match frozen {
-            Ok(frozen) => *reader = Arc::new(frozen),
-            Err(error) => tracing::error!(%error, "the store cannot be read any more"),
-        }
+        self.replace(frozen.clone());
+        frozen
     }
 
     pub(super) fn stats(&self) -> Stats {

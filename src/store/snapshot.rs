@@ -16,64 +16,94 @@ use crate::list::{Entry, MailboxName, Order};
 
 pub(super) type ByName = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
+/// One committed state, opened for reading. The writer opens it once, right after the commit, for all readers:
+/// beginning a read in redb can wait for an fsync (when the file grows), and costs more than a lookup.
+pub(super) struct Base {
+    pub(super) list: ByName,
+    pub(super) txn: ReadTransaction,
+    pub(super) ledger: Ledger,
+    /// Behind the transaction, so that it is closed after it.
+    _db: Arc<Database>,
+}
+
+impl Base {
+    /// What was committed last. `ledger` is what that commit wrote, where it is known.
+    pub(super) fn open(db: Arc<Database>, ledger: Option<Ledger>) -> Result<Arc<Self>, StoreError> {
+        guarded(|| {
+            let txn = db.begin_read()?;
+            let ledger = match ledger {
+                Some(ledger) => ledger,
+                None => Ledger::read(&txn.open_table(META)?)?
+                    .ok_or_else(|| StoreError::corrupt("the format's number is missing"))?,
+            };
+            Ok(Arc::new(Self {
+                list: txn.open_table(LIST)?,
+                txn,
+                ledger,
+                _db: db,
+            }))
+        })
+    }
+}
+
 /// The store as it was when [`super::Store::snapshot`] was called, whatever is committed since.
 ///
-/// It never blocks the writer nor is blocked by it. It keeps the file's old pages from being reused, so one
-/// that is held for hours lets the file grow by what is written in that time; and it keeps the directory
-/// locked. Its methods read the disk where the cache does not have the page: call them where a thread may
-/// wait for a disk.
+/// Taking one waits for nothing, and it never blocks the writer. It keeps the file's old pages from being
+/// reused, so one that is held for hours lets the file grow by what is written in that time; and it keeps the
+/// directory locked. Its methods read the disk where the cache does not have the page: call them where a
+/// thread may wait for a disk.
+#[derive(Clone)]
 pub struct Snapshot {
-    pub(super) txn: ReadTransaction,
-    pub(super) list: ByName,
-    ledger: Ledger,
+    pub(super) base: Arc<Base>,
     shared: Arc<Shared>,
-    db: Arc<Database>,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("seq", &self.ledger.seq).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("seq", &self.seq())
+            .finish_non_exhaustive()
     }
 }
 
 impl Snapshot {
-    pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, StoreError> {
-        let db = shared.reader();
-        let opened = guarded(|| {
-            let txn = db.begin_read()?;
-            let ledger = Ledger::read(&txn.open_table(META)?)?
-                .ok_or_else(|| StoreError::corrupt("the format's number is missing"))?;
-            Ok(Self { list: txn.open_table(LIST)?, txn, ledger, shared: shared.clone(), db: db.clone() })
-        });
-        opened.inspect_err(|error| shared.read_failed(&db, error))
+    pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, StoreError> {
+        Ok(Self {
+            base: shared.current()?,
+            shared: shared.clone(),
+        })
     }
 
     /// Runs a read so that neither a panic nor a failed disk goes unnoticed.
     pub(super) fn read<T>(&self, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        guarded(act).inspect_err(|error| self.shared.read_failed(&self.db, error))
+        guarded(act).inspect_err(|error| self.shared.read_failed(&self.base, error))
     }
 
     /// The sequence number of the last change it shows.
     pub fn seq(&self) -> u64 {
-        self.ledger.seq
+        self.base.ledger.seq
     }
 
     /// The order of the list.
     pub fn order(&self) -> Order {
-        self.ledger.order
+        self.base.ledger.order
     }
 
     /// How many names the list holds.
     pub fn entries(&self) -> u64 {
-        self.ledger.active + self.ledger.reserved
+        self.base.ledger.active + self.base.ledger.reserved
     }
 
     fn key(&self, name: &MailboxName) -> Vec<u8> {
-        self.ledger.order.key(name)
+        self.base.ledger.order.key(name)
     }
 
     pub(super) fn name(&self, key: &[u8]) -> Result<MailboxName, StoreError> {
-        self.ledger.order.name(key).map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))
+        self.base
+            .ledger
+            .order
+            .name(key)
+            .map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))
     }
 
     /// What the list holds for the name.
@@ -84,7 +114,7 @@ impl Snapshot {
     /// What the list holds for the name, and the sequence number of the change that put it there.
     pub fn versioned(&self, name: &MailboxName) -> Result<Option<(Entry, u64)>, StoreError> {
         self.read(|| {
-            let Some(value) = self.list.get(self.key(name).as_slice())? else {
+            let Some(value) = self.base.list.get(self.key(name).as_slice())? else {
                 return Ok(None);
             };
             let listed = Listed::decode(value.value())?;
@@ -96,7 +126,7 @@ impl Snapshot {
     /// journal record. `None` when the name has no journal.
     pub fn journal_base(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, StoreError> {
         self.read(|| {
-            let journal = self.txn.open_table(JOURNAL)?;
+            let journal = self.base.txn.open_table(JOURNAL)?;
             let key = self.key(name);
             let Some(first) = journal.range(records_of(&key))?.next() else {
                 return Ok(None);
@@ -113,7 +143,7 @@ impl Snapshot {
         limit: usize,
     ) -> Result<Vec<MailboxName>, StoreError> {
         self.read(|| {
-            let journal = self.txn.open_table(JOURNAL)?;
+            let journal = self.base.txn.open_table(JOURNAL)?;
             let mut names = Vec::new();
             let mut last = after.map(|name| self.key(name));
             while names.len() < limit {
@@ -136,7 +166,7 @@ impl Snapshot {
     /// The name's journal, oldest first.
     pub fn journal_of(&self, name: &MailboxName) -> Result<Vec<Journalled>, StoreError> {
         self.read(|| {
-            let journal = self.txn.open_table(JOURNAL)?;
+            let journal = self.base.txn.open_table(JOURNAL)?;
             let key = self.key(name);
             let mut records = Vec::new();
             for record in journal.range(records_of(&key))? {
@@ -154,8 +184,8 @@ impl Snapshot {
     /// greater sequence number than `after`.
     pub fn journal(&self, after: u64, limit: usize) -> Result<Vec<Journalled>, StoreError> {
         self.read(|| {
-            let by_seq = self.txn.open_table(JOURNAL_BY_SEQ)?;
-            let journal = self.txn.open_table(JOURNAL)?;
+            let by_seq = self.base.txn.open_table(JOURNAL_BY_SEQ)?;
+            let journal = self.base.txn.open_table(JOURNAL)?;
             let mut records = Vec::new();
             for item in by_seq.range::<u64>((Bound::Excluded(after), Bound::Unbounded))?.take(limit) {
                 let (seq, name) = item?;
@@ -174,7 +204,7 @@ impl Snapshot {
     /// The doubts about the name, oldest first.
     pub fn doubt(&self, name: &MailboxName) -> Result<Vec<Doubt>, StoreError> {
         self.read(|| {
-            let doubts = self.txn.open_table(DOUBTS)?;
+            let doubts = self.base.txn.open_table(DOUBTS)?;
             let key = self.key(name);
             let mut found = Vec::new();
             for doubt in doubts.range(records_of(&key))? {
@@ -191,7 +221,7 @@ impl Snapshot {
         limit: usize,
     ) -> Result<Vec<(MailboxName, Vec<Doubt>)>, StoreError> {
         self.read(|| {
-            let doubts = self.txn.open_table(DOUBTS)?;
+            let doubts = self.base.txn.open_table(DOUBTS)?;
             let after = after.map(|name| self.key(name));
             let from = match &after {
                 None => Bound::Unbounded,
@@ -216,7 +246,7 @@ impl Snapshot {
     /// The name's conflict.
     pub fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, StoreError> {
         self.read(|| {
-            let conflicts = self.txn.open_table(CONFLICTS)?;
+            let conflicts = self.base.txn.open_table(CONFLICTS)?;
             conflicts
                 .get(self.key(name).as_slice())?
                 .map(|value| Conflict::decode(name.clone(), value.value()))
@@ -227,7 +257,7 @@ impl Snapshot {
     /// Conflicts in the list's order, at most `limit` of those after `after`.
     pub fn conflicts(&self, after: Option<&MailboxName>, limit: usize) -> Result<Vec<Conflict>, StoreError> {
         self.read(|| {
-            let table = self.txn.open_table(CONFLICTS)?;
+            let table = self.base.txn.open_table(CONFLICTS)?;
             self.page(&table, after, limit, Conflict::decode)
         })
     }
@@ -235,8 +265,11 @@ impl Snapshot {
     /// What the master's list holds for a name whose difference is not confirmed. `None`: no such difference.
     pub fn unconfirmed_of(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, StoreError> {
         self.read(|| {
-            let table = self.txn.open_table(UNCONFIRMED)?;
-            table.get(self.key(name).as_slice())?.map(|value| In(value.value()).entry()).transpose()
+            let table = self.base.txn.open_table(UNCONFIRMED)?;
+            table
+                .get(self.key(name).as_slice())?
+                .map(|value| In(value.value()).entry())
+                .transpose()
         })
     }
 
@@ -248,7 +281,7 @@ impl Snapshot {
         limit: usize,
     ) -> Result<Vec<(MailboxName, Option<Entry>)>, StoreError> {
         self.read(|| {
-            let table = self.txn.open_table(UNCONFIRMED)?;
+            let table = self.base.txn.open_table(UNCONFIRMED)?;
             self.page(&table, after, limit, |name, value| Ok((name, In(value).entry()?)))
         })
     }

@@ -16,7 +16,6 @@ use super::load::{self, Loading};
 use super::records::{Change, Synced};
 use super::schema::Ledger;
 use super::shared::Shared;
-use super::snapshot::Snapshot;
 use crate::list::{Entry, MailboxName};
 
 /// So many changes at most share a commit, so that the first of them does not wait for ever.
@@ -109,7 +108,7 @@ impl Writer {
         let mut attempt = None;
         let done = catch_unwind(AssertUnwindSafe(|| self.transact(&db, group, &mut attempt)));
         let cause = match done {
-            Ok(Ok(())) => return Ok(self.committed(attempt)),
+            Ok(Ok(())) => return Ok(self.committed(Some(&db), attempt)),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "a panic while committing, which a damaged file can cause".to_owned(),
         };
@@ -117,20 +116,20 @@ impl Writer {
         drop(db);
         let poisoned = self.shared.poison(&cause);
         // redb tidies up after a commit, which can fail too. What readers are shown now decides which it was.
-        let seq = attempt.as_ref().map(|a| a.filled.ledger.seq);
-        let shown = Snapshot::open(&self.shared).ok().map(|s| s.seq());
-        if seq.is_some() && seq == shown && seq > Some(self.ledger.seq) {
-            return Ok(self.committed(attempt));
+        let shown = self.shared.current().map(|base| base.ledger.seq).ok();
+        let tried = attempt.as_ref().map(|a| a.filled.ledger.seq);
+        if tried == shown && tried > Some(self.ledger.seq) {
+            return Ok(self.committed(None, attempt));
         }
         Err(poisoned)
     }
 
-    fn committed(&mut self, attempt: Option<Attempt>) -> Answers {
+    fn committed(&mut self, db: Option<&Arc<Database>>, attempt: Option<Attempt>) -> Answers {
         let Some(Attempt { filled, answers }) = attempt else {
             return Answers::new();
         };
         self.ledger = filled.ledger.clone();
-        self.shared.committed(filled, answers.len() as u64);
+        self.shared.committed(db, filled, answers.len() as u64);
         answers
     }
 

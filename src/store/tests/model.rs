@@ -172,7 +172,7 @@ impl Model {
 impl View {
     /// Reads everything, in small parts, so that every way of going on from a part is used.
     pub(super) fn of(store: &Store) -> Result<Self, StoreError> {
-        let snapshot = store.snapshot()?;
+        let snapshot = store.snapshot().unwrap();
         let mut list = Vec::new();
         let mut cursor = Cursor::default();
         let mut names = Vec::new();
