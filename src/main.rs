@@ -1,2 +1,7 @@
-//! Ravenry.
-fn main() {}
+//! Ravenry: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ravenry::cli::main()
+}

@@ -69,12 +69,7 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::List {
-                whose,
-                name,
-                master,
-                there,
-            } => {
+            Self::List { whose, name, master, there } => {
                 write!(
                     f,
                     "{name}: master has {}, {whose} has {}",
@@ -83,22 +78,10 @@ impl fmt::Display for Difference {
                 )
             }
             Self::Ghost { name, master } => write!(f, "{name}: listed as {master:?}, but not held there"),
-            Self::Unlisted {
-                name,
-                backend,
-                master,
-            } => {
-                write!(
-                    f,
-                    "{name}: held by {backend}, but the master has {}",
-                    told(master.as_ref())
-                )
+            Self::Unlisted { name, backend, master } => {
+                write!(f, "{name}: held by {backend}, but the master has {}", told(master.as_ref()))
             }
-            Self::Held {
-                name,
-                master,
-                backend,
-            } => {
+            Self::Held { name, master, backend } => {
                 write!(f, "{name}: master has {master:?}, its backend {backend:?}")
             }
             Self::MasterDied => f.write_str("the master's mupdate process is not the one it was"),
@@ -123,11 +106,7 @@ impl<'a> Agreement<'a> {
     pub async fn begin(murder: &'a Murder) -> Result<Self> {
         let master_process = murder.mm.mupdate_process().await?;
         anyhow::ensure!(master_process.is_some(), "the master does not run");
-        Ok(Self {
-            murder,
-            ravenry: None,
-            master_process,
-        })
+        Ok(Self { murder, ravenry: None, master_process })
     }
 
     /// Ravenry's list is compared too, as it answers LIST at this address.
@@ -178,11 +157,7 @@ impl<'a> Agreement<'a> {
         let (_, time) = eventually(limit, "the murder agreeing", async || {
             let mut found = self.differences().await?;
             found.retain(|difference| !expected(difference));
-            if found.is_empty() {
-                Ok(Some(()))
-            } else {
-                bail!("{}", report(&found))
-            }
+            if found.is_empty() { Ok(Some(())) } else { bail!("{}", report(&found)) }
         })
         .await?;
         Ok(time)
@@ -203,12 +178,7 @@ pub fn report(differences: &[Difference]) -> String {
 
 /// A list from data lines.
 pub fn dump_of(records: Vec<Record>) -> Dump {
-    Dump(
-        records
-            .into_iter()
-            .filter_map(|record| Some((record.name, record.entry?)))
-            .collect(),
-    )
+    Dump(records.into_iter().filter_map(|record| Some((record.name, record.entry?))).collect())
 }
 
 /// Compares a list with the master's, name by name.
@@ -230,15 +200,9 @@ pub fn compare_lists(whose: &str, master: &Dump, there: &Dump, found: &mut Vec<D
 /// Compares the master's list with what the backends hold.
 fn compare_backends(master: &Dump, held: &BTreeMap<String, Dump>, found: &mut Vec<Difference>) {
     for (name, entry) in master.0.iter().filter(|(_, entry)| entry.state == State::Active) {
-        let backend = entry
-            .server()
-            .and_then(|server| held.get(server))
-            .and_then(|dump| dump.get(name));
+        let backend = entry.server().and_then(|server| held.get(server)).and_then(|dump| dump.get(name));
         match backend.filter(|backend| backend.is_local()) {
-            None => found.push(Difference::Ghost {
-                name: name.clone(),
-                master: entry.clone(),
-            }),
+            None => found.push(Difference::Ghost { name: name.clone(), master: entry.clone() }),
             Some(backend) if !same_mailbox(entry, backend) => found.push(Difference::Held {
                 name: name.clone(),
                 master: entry.clone(),
@@ -253,11 +217,7 @@ fn compare_backends(master: &Dump, held: &BTreeMap<String, Dump>, found: &mut Ve
             let listed = |entry: &&Entry| entry.state == State::Active && entry.server() == Some(server);
             if entry.filter(listed).is_none() {
                 let (name, backend) = (name.clone(), server.clone());
-                found.push(Difference::Unlisted {
-                    name,
-                    backend,
-                    master: entry.cloned(),
-                });
+                found.push(Difference::Unlisted { name, backend, master: entry.cloned() });
             }
         }
     }
@@ -265,9 +225,6 @@ fn compare_backends(master: &Dump, held: &BTreeMap<String, Dump>, found: &mut Ve
 
 /// From 3.6 a renamed mailbox is announced without its partition: an empty one says nothing.
 fn same_mailbox(master: &Entry, backend: &Entry) -> bool {
-    let partition = master
-        .location
-        .split_once('!')
-        .map_or("", |(_, partition)| partition);
+    let partition = master.location.split_once('!').map_or("", |(_, partition)| partition);
     (partition.is_empty() || partition == backend.location) && master.acl == backend.acl
 }

@@ -75,10 +75,7 @@ pub fn words(frame: &[u8]) -> Vec<Bytes> {
 }
 
 fn atom(bytes: &[u8]) -> (Bytes, &[u8]) {
-    let end = bytes
-        .iter()
-        .position(u8::is_ascii_whitespace)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
     let (word, rest) = bytes.split_at(end);
     (Bytes::copy_from_slice(word), rest)
 }
@@ -97,10 +94,7 @@ fn quoted(bytes: &[u8]) -> (Bytes, &[u8]) {
 }
 
 fn literal(bytes: &[u8]) -> (Bytes, &[u8]) {
-    let head = bytes
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .map(|end| bytes.split_at(end + 1));
+    let head = bytes.iter().position(|byte| *byte == b'\n').map(|end| bytes.split_at(end + 1));
     match head.and_then(|(head, body)| Some((literal_length(head)?, body))) {
         Some((length, body)) if length <= body.len() => {
             let (word, rest) = body.split_at(length);

@@ -53,9 +53,5 @@ async fn main() -> Result<()> {
 }
 
 fn or_all(suites: Vec<Suite>) -> Vec<Suite> {
-    if suites.is_empty() {
-        Suite::ALL.to_vec()
-    } else {
-        suites
-    }
+    if suites.is_empty() { Suite::ALL.to_vec() } else { suites }
 }

@@ -46,13 +46,7 @@ impl Ravenry {
         let directory = TempDir::with_prefix("ravenry-story-")?;
         let home = directory.path().to_owned();
         let metrics = free_port()?;
-        let ravenry = Self {
-            settings,
-            metrics,
-            directory: Some(directory),
-            home,
-            child: None,
-        };
+        let ravenry = Self { settings, metrics, directory: Some(directory), home, child: None };
         tokio::fs::create_dir_all(ravenry.home.join("state")).await?;
         tokio::fs::write(ravenry.home.join("master-password"), PASSWORD).await?;
         tokio::fs::write(ravenry.config_path(), ravenry.config()).await?;
@@ -69,17 +63,9 @@ impl Ravenry {
 
     /// Starts the process, with whatever state an earlier one left. Does not wait for anything.
     pub async fn launch(&mut self) -> Result<()> {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
-        let child = self
-            .command()?
-            .arg("serve")
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .stdin(Stdio::null())
-            .spawn();
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
+        let child =
+            self.command()?.arg("serve").stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).spawn();
         self.child = Some(child.context("starting ravenry")?);
         Ok(())
     }
@@ -96,10 +82,7 @@ impl Ravenry {
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         let mut child = self.child.take().context("ravenry does not run")?;
         signal(&child, "TERM").await?;
-        within(PATIENCE, "ravenry ending after SIGTERM", async {
-            Ok(child.wait().await?)
-        })
-        .await
+        within(PATIENCE, "ravenry ending after SIGTERM", async { Ok(child.wait().await?) }).await
     }
 
     /// The good end of a story: ends the process if it runs, and removes its files.
@@ -125,9 +108,7 @@ impl Ravenry {
 
     /// Whether the process runs; when it ended by itself, that is no longer so.
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Where it listens for the murder.
@@ -163,10 +144,7 @@ impl Ravenry {
 
     /// Waits until it says that it is in this state: `following`, `standing-in` … Returns how long it took.
     pub async fn wait_for_state(&self, state: &str, limit: Duration) -> Result<Duration> {
-        self.wait_for(limit, &format!("state {state}"), |status| {
-            status["state"] == state
-        })
-        .await
+        self.wait_for(limit, &format!("state {state}"), |status| status["state"] == state).await
     }
 
     /// Waits until its status satisfies a condition. Returns how long it took.
@@ -191,8 +169,7 @@ impl Ravenry {
     /// Its metrics, as Prometheus would scrape them.
     pub async fn scrape(&self) -> Result<String> {
         let mut wire = crate::clients::Wire::connect(self.metrics).await?;
-        wire.send(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            .await?;
+        wire.send(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
         Ok(String::from_utf8_lossy(&wire.drain().await?).into_owned())
     }
 
@@ -207,11 +184,7 @@ impl Ravenry {
     async fn cli_with_input(&self, args: &[&str], input: &str) -> Result<Output> {
         within(PATIENCE, format!("ravenry {}", args.join(" ")), async {
             let mut command = self.command()?;
-            command
-                .args(args)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped());
+            command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
                 // A command that reads no input may have ended by now.
@@ -267,10 +240,7 @@ impl Drop for Ravenry {
 
 async fn signal(child: &Child, name: &str) -> Result<()> {
     let pid = child.id().context("ravenry has ended")?.to_string();
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid])
-        .status()
-        .await?;
+    let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await?;
     anyhow::ensure!(status.success(), "kill -{name} {pid}: {status}");
     Ok(())
 }
@@ -282,9 +252,7 @@ fn binary() -> Result<PathBuf> {
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let built = ["release", "debug"].map(|profile| target.join(profile).join("ravenry"));
-    let newest = built
-        .into_iter()
-        .max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
+    let newest = built.into_iter().max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
     match newest {
         Some(path) if path.is_file() => Ok(path),
         _ => bail!("there is no ravenry binary: run `cargo build`, or set RAVENRY_BIN"),

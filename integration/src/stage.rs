@@ -43,11 +43,7 @@ impl Stage {
         murder.start_master().await?;
         let at = |port: u16| SocketAddr::from((murder.gateway(), port));
         let to_master = Relay::start(at(0), murder.mm.mupdate_address()).await?;
-        let settings = Settings {
-            listen: at(3905),
-            master: to_master.address(),
-            extra: extra.to_owned(),
-        };
+        let settings = Settings { listen: at(3905), master: to_master.address(), extra: extra.to_owned() };
         let ravenry = Ravenry::start(settings).await?;
         ravenry
             .wait_for_state("following", LEARNING)
@@ -58,20 +54,12 @@ impl Stage {
         murder.start_backends(from_backends.address()).await?;
         murder.start_frontends(from_frontends.address()).await?;
         murder.wait_for_frontends().await?;
-        Ok(Self {
-            ravenry,
-            to_master,
-            from_frontends,
-            from_backends,
-            murder,
-        })
+        Ok(Self { ravenry, to_master, from_frontends, from_backends, murder })
     }
 
     /// The invariant, Ravenry's list included.
     pub async fn agreement(&self) -> Result<Agreement<'_>> {
-        Ok(Agreement::begin(&self.murder)
-            .await?
-            .with_ravenry(self.ravenry.address()))
+        Ok(Agreement::begin(&self.murder).await?.with_ravenry(self.ravenry.address()))
     }
 
     /// The good end of a story.

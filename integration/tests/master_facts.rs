@@ -24,9 +24,7 @@ async fn master_alone() -> Result<Murder> {
 async fn guarded_delete(session: &mut Mupdate, name: &str) -> Result<(MupdateReply, MupdateReply)> {
     let name = literal(name);
     let nowhere = literal(NOWHERE);
-    session
-        .send_raw(format!("G1 RESERVE {name} {nowhere}\r\nG2 DELETE {name}\r\n").as_bytes())
-        .await?;
+    session.send_raw(format!("G1 RESERVE {name} {nowhere}\r\nG2 DELETE {name}\r\n").as_bytes()).await?;
     Ok((session.reply("G1").await?, session.reply("G2").await?))
 }
 
@@ -38,7 +36,6 @@ async fn outlived(murder: &Murder, before: &Option<String>) -> Result<bool> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn a_guarded_delete_never_kills_the_master() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?).await?;
     let agreement = Agreement::begin(&murder).await?;
@@ -54,13 +51,9 @@ async fn a_guarded_delete_never_kills_the_master() -> Result<()> {
         writer.reserve(&name("half"), NOWHERE).await?.ok()?;
         writer.activate(&name("again"), &be1, ACL).await?.ok()?;
         writer.delete(&name("again")).await?.ok()?;
-        for (kind, there) in [
-            ("active", true),
-            ("reserved", true),
-            ("half", false),
-            ("again", false),
-            ("new", false),
-        ] {
+        for (kind, there) in
+            [("active", true), ("reserved", true), ("half", false), ("again", false), ("new", false)]
+        {
             let (reserve, delete) = guarded_delete(&mut writer, &name(kind)).await?;
             assert_eq!(reserve.is_ok(), !there, "RESERVE of {kind}: {reserve:?}");
             assert!(delete.is_ok(), "DELETE of {kind}: {delete:?}");
@@ -68,24 +61,16 @@ async fn a_guarded_delete_never_kills_the_master() -> Result<()> {
         }
     }
     for record in stream.noop().await? {
-        assert!(
-            record.entry.is_none(),
-            "only the present state is streamed: {record:?}"
-        );
+        assert!(record.entry.is_none(), "only the present state is streamed: {record:?}");
     }
     agreement.reached_within(SOON).await?;
     assert!(murder.mm.dump().await?.0.is_empty());
     assert!(murder.fe1.dump().await?.0.is_empty());
-    assert_eq!(
-        murder.fe1.mupdate_process().await?,
-        slave,
-        "the frontend's slave went through all of that"
-    );
+    assert_eq!(murder.fe1.mupdate_process().await?, slave, "the frontend's slave went through all of that");
     murder.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn a_reservation_of_an_active_name_from_its_own_place_demotes_it_as_deactivation_does() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?).await?;
     let agreement = Agreement::begin(&murder).await?;
@@ -99,34 +84,18 @@ async fn a_reservation_of_an_active_name_from_its_own_place_demotes_it_as_deacti
     assert!(writer.reserve("user.r", &be1).await?.is_ok());
     assert!(writer.run("DEACTIVATE", &["user.d", &be1]).await?.is_ok());
 
-    let streamed: Vec<_> = stream
-        .noop()
-        .await?
-        .into_iter()
-        .map(|record| record.entry)
-        .collect();
-    assert_eq!(
-        streamed,
-        [Some(Entry::reserved(&be1)), Some(Entry::reserved(&be1))]
-    );
+    let streamed: Vec<_> = stream.noop().await?.into_iter().map(|record| record.entry).collect();
+    assert_eq!(streamed, [Some(Entry::reserved(&be1)), Some(Entry::reserved(&be1))]);
     // Even what is not streamed is the same.
     let dump = murder.mm.exec(&["ctl_mboxlist", "-d"]).await?.success()?.stdout;
-    let told = |name: &str| {
-        dump.lines()
-            .find(|line| line.contains(name))
-            .map(|line| without_time(line, name))
-    };
+    let told =
+        |name: &str| dump.lines().find(|line| line.contains(name)).map(|line| without_time(line, name));
     assert_eq!(told("user.r"), told("user.d"), "{dump}");
     assert!(told("user.r").is_some(), "{dump}");
     agreement.reached_within(SOON).await?;
     for frontend in murder.frontends() {
         let dump = frontend.dump().await?;
-        assert_eq!(
-            dump.get("user.r"),
-            Some(&Entry::reserved(&be1)),
-            "{}",
-            frontend.name()
-        );
+        assert_eq!(dump.get("user.r"), Some(&Entry::reserved(&be1)), "{}", frontend.name());
     }
     for name in ["user.r", "user.d"] {
         writer.activate(name, &be1, ACL).await?.ok()?;
@@ -144,15 +113,14 @@ async fn a_reservation_of_an_active_name_from_its_own_place_demotes_it_as_deacti
 fn without_time(line: &str, name: &str) -> String {
     let line = line.replace(name, "");
     match (line.find("\"mtime\""), line.find("\"uidvalidity\"")) {
-        (Some(from), Some(to)) => format!("{}{}", &line[..from], &line[to..])
-            .trim_end_matches(',')
-            .to_owned(),
+        (Some(from), Some(to)) => {
+            format!("{}{}", &line[..from], &line[to..]).trim_end_matches(',').to_owned()
+        }
         _ => line,
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn a_bare_delete_of_an_absent_name_kills_the_master() -> Result<()> {
     let murder = master_alone().await?;
     let before = murder.mm.mupdate_process().await?;
@@ -163,27 +131,19 @@ async fn a_bare_delete_of_an_absent_name_kills_the_master() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn two_guarded_deletes_of_one_name_must_not_overlap() -> Result<()> {
     let murder = master_alone().await?;
     let before = murder.mm.mupdate_process().await?;
     let (mut one, mut two) = (murder.mm.mupdate().await?, murder.mm.mupdate().await?);
     assert!(one.reserve("user.x", NOWHERE).await?.is_ok());
-    assert!(
-        two.reserve("user.x", NOWHERE).await?.is_ok(),
-        "the same place may reserve twice"
-    );
+    assert!(two.reserve("user.x", NOWHERE).await?.is_ok(), "the same place may reserve twice");
     assert!(one.delete("user.x").await?.is_ok());
-    assert!(
-        two.delete("user.x").await.is_err(),
-        "the second deletion finds nothing"
-    );
+    assert!(two.delete("user.x").await.is_err(), "the second deletion finds nothing");
     assert!(!outlived(&murder, &before).await?);
     murder.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn deactivation_of_what_is_not_active_is_refused_only_from_3_12_2() -> Result<()> {
     let murder = master_alone().await?;
     let refused = Suite::chosen()? == Suite::Forky;

@@ -26,8 +26,7 @@ async fn server() -> Result<SocketAddr> {
 
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let (from, mut to) = stream.split();
-    to.write_all(b"* AUTH \"PLAIN\"\r\n* OK MUPDATE \"s\" \"t\" \"1\" \"(master)\"\r\n")
-        .await?;
+    to.write_all(b"* AUTH \"PLAIN\"\r\n* OK MUPDATE \"s\" \"t\" \"1\" \"(master)\"\r\n").await?;
     let mut lines = BufReader::new(from).lines();
     while let Some(line) = lines.next_line().await? {
         let tag = line.split(' ').next().unwrap_or_default();
@@ -49,14 +48,8 @@ async fn without_faults_it_only_listens() -> Result<()> {
     assert!(session.reserve("user.a", "be1!default").await?.is_ok());
     let transcripts = relay.transcripts();
     assert_eq!(transcripts.len(), 1);
-    assert_eq!(
-        transcripts[0].bytes(Side::Client),
-        session.transcript().bytes(Side::Client)
-    );
-    assert_eq!(
-        transcripts[0].bytes(Side::Server),
-        session.transcript().bytes(Side::Server)
-    );
+    assert_eq!(transcripts[0].bytes(Side::Client), session.transcript().bytes(Side::Client));
+    assert_eq!(transcripts[0].bytes(Side::Server), session.transcript().bytes(Side::Server));
     Ok(())
 }
 
@@ -66,12 +59,7 @@ async fn a_cut_strikes_at_the_reply_that_it_names() -> Result<()> {
     relay.set([Fault::At(Moment::Reply("ACTIVATE"), Action::Cut)]);
     let mut session = Mupdate::login(relay.address()).await?;
     assert!(session.reserve("user.a", "be1!default").await?.is_ok());
-    assert!(
-        session
-            .activate("user.a", "be1!default", "a\tlrs\t")
-            .await
-            .is_err()
-    );
+    assert!(session.activate("user.a", "be1!default", "a\tlrs\t").await.is_err());
     assert_eq!(relay.hits(), 1);
     Ok(())
 }
@@ -92,10 +80,7 @@ async fn a_swallowed_reply_leaves_the_rest() -> Result<()> {
 #[tokio::test]
 async fn a_delay_is_a_delay() -> Result<()> {
     let relay = relay().await?;
-    relay.set([Fault::At(
-        Moment::Request("RESERVE"),
-        Action::Delay(Duration::from_millis(300)),
-    )]);
+    relay.set([Fault::At(Moment::Request("RESERVE"), Action::Delay(Duration::from_millis(300)))]);
     let mut session = Mupdate::login(relay.address()).await?;
     let start = Instant::now();
     session.run("NOOP", &[]).await?;
@@ -127,10 +112,7 @@ async fn connections_can_be_dropped_and_cut() -> Result<()> {
     let mut session = Mupdate::login(relay.address()).await?;
     relay.set([Fault::Drop]);
     assert!(Mupdate::connect(relay.address()).await.is_err());
-    assert!(
-        session.run("NOOP", &[]).await?.is_ok(),
-        "an open connection is not touched"
-    );
+    assert!(session.run("NOOP", &[]).await?.is_ok(), "an open connection is not touched");
     relay.cut_all();
     assert!(session.run("NOOP", &[]).await.is_err());
     Ok(())

@@ -1,7 +1,7 @@
 //! The harness proves itself on a murder without Ravenry: that it works in peace, and that an outage of the master
 //! hurts in the ways that Ravenry is for.
 //!
-//! These and all stories start containers: run them with `cargo test -p ravenry-integration -- --ignored`.
+//! These and all stories start containers; `integration/test` runs them.
 //! `MURDER_SUITE` chooses the release.
 
 use std::time::Duration;
@@ -15,7 +15,6 @@ use ravenry_integration::murder::{Murder, Plan};
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?).await?;
     let agreement = Agreement::begin(&murder).await?;
@@ -27,28 +26,18 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     alice.create("INBOX.&AOk-t&AOk- x").await?.ok()?;
     alice.rename("INBOX.work", "INBOX.play").await?.ok()?;
     alice.set_acl("INBOX", "bob", "lrs").await?.ok()?;
-    alice
-        .append("INBOX.play", "Subject: x\r\n\r\nHello.\r\n")
-        .await?
-        .ok()?;
+    alice.append("INBOX.play", "Subject: x\r\n\r\nHello.\r\n").await?.ok()?;
     alice.select("INBOX.play").await?.ok()?;
     agreement.reached_within(SOON).await?;
 
     for frontend in murder.frontends() {
         for user in ["alice", "bob", "alice+play"] {
-            let delivery = frontend
-                .lmtp()
-                .await?
-                .deliver_one(user, &format!("{user}-{}", frontend.name()))
-                .await?;
+            let delivery =
+                frontend.lmtp().await?.deliver_one(user, &format!("{user}-{}", frontend.name())).await?;
             assert!(delivery.verdict().is_ok(), "{delivery:?}");
         }
     }
-    assert_eq!(
-        alice.count("INBOX").await?,
-        4,
-        "a subfolder without the p right is filed in the inbox"
-    );
+    assert_eq!(alice.count("INBOX").await?, 4, "a subfolder without the p right is filed in the inbox");
     let mut names = murder.fe2.imap("alice").await?.list("*").await?;
     names.sort();
     assert_eq!(names, ["INBOX", "INBOX.&AOk-t&AOk- x", "INBOX.play"]);
@@ -59,11 +48,7 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     agreement.reached_within(SOON).await?;
     let dump = murder.mm.dump().await?;
     for (name, entry) in &dump.0 {
-        assert_eq!(
-            entry.server(),
-            Some(murder.be2.server().as_str()),
-            "{name} after XFER"
-        );
+        assert_eq!(entry.server(), Some(murder.be2.server().as_str()), "{name} after XFER");
     }
 
     murder.create_user("carol", &murder.be1).await?;
@@ -81,7 +66,6 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "starts a Cyrus Murder in containers"]
 async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?.retrying_after(2)).await?;
     let mut agreement = Agreement::begin(&murder).await?;
@@ -92,10 +76,7 @@ async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
 
     murder.mm.stop_cyrus().await?;
     assert_eq!(alice.create("INBOX.new").await?.completion, Completion::No);
-    assert_eq!(
-        alice.rename("INBOX.work", "INBOX.play").await?.completion,
-        Completion::No
-    );
+    assert_eq!(alice.rename("INBOX.work", "INBOX.play").await?.completion, Completion::No);
     let mut lmtp = murder.fe1.lmtp().await?;
     let known = lmtp.deliver_one("alice", "known").await?;
     assert!(known.verdict().is_ok(), "{known:?}");

@@ -1,1 +1,108 @@
 //! The command line: one file per command.
+
+mod check;
+mod operate;
+mod serve;
+mod status;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, DEFAULT_PATH};
+
+/// Exit codes of sysexits.h.
+mod exit {
+    pub(super) const USAGE: u8 = 64;
+    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const CONFIG: u8 = 78;
+}
+
+/// Keeps a Cyrus IMAP Murder whole when its mupdate master is gone.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    about,
+    after_help = "\
+Examples:
+  printf %s \"$PASSWORD\" | ravenry user add murder   let frontends and backends log in
+  ravenry check                                     look at the configuration
+  ravenry serve                                     run
+  ravenry status                                    where things stand
+  ravenry stand-in; …; ravenry follow               around maintenance of the master"
+)]
+struct Line {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run: stand between the murder and its master.
+    Serve,
+    /// Look at the configuration and say what is wrong with it.
+    Check,
+    /// Say where things stand.
+    Status {
+        /// As JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Who may log in to the mupdate port.
+    User {
+        #[command(subcommand)]
+        command: user::UserCommand,
+    },
+    /// Decide about the namespace until `follow`, whatever the master says: before its maintenance.
+    StandIn,
+    /// Let the master decide again: after its maintenance.
+    Follow,
+}
+
+/// What a command ended with: an exit code and a sentence.
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: u8, text: impl ToString) -> Self {
+        Self { code, text: text.to_string() }
+    }
+}
+
+fn load(path: &std::path::Path) -> Result<Config, Failure> {
+    Config::load(path).map_err(|error| Failure::new(exit::CONFIG, error))
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = load(&line.config).and_then(|config| match line.command {
+        Command::Serve => serve::run(config),
+        Command::Check => check::run(&config),
+        Command::Status { json } => status::run(&config, json),
+        Command::User { command } => user::run(&config, command),
+        Command::StandIn => operate::run(&config, crate::admin::Ask::StandIn),
+        Command::Follow => operate::run(&config, crate::admin::Ask::Follow),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, text }) => {
+            eprintln!("ravenry: {text}");
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,1 +1,369 @@
-//! The configuration file and its checks.
+//! The configuration file: one TOML file, every key documented in `ravenry.example.toml`.
+
+mod check;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use check::{Finding, Severity};
+pub use units::{Size, Span};
+
+/// Where the file is looked for unless the command line says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/ravenry/ravenry.toml";
+
+/// Why there is no configuration; the operator's file is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// It is no TOML, or holds what Ravenry does not know.
+    #[error("{}:{line}:{column}: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+        /// What is wrong, with a suggestion where there is one.
+        why: String,
+    },
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Everything of a run lives here.
+    #[serde(default = "defaults::state_dir")]
+    pub state_dir: PathBuf,
+    /// A list on disk that was last served longer ago than this is not believed before it was compared.
+    #[serde(default = "defaults::max_unattended")]
+    pub max_unattended: Span,
+    /// The face to the murder.
+    pub mupdate: Mupdate,
+    /// The real master.
+    pub master: Master,
+    /// When a master's list is not believed.
+    #[serde(default)]
+    pub guard: Guard,
+    /// What the master is given when it returns.
+    #[serde(default)]
+    pub replay: Replay,
+    /// The list on disk.
+    #[serde(default)]
+    pub store: Store,
+    /// Deliveries. Read and checked; not served by this release.
+    pub lmtp: Option<Relay>,
+    /// Mail clients. Read and checked; not served by this release.
+    pub imap: Option<Relay>,
+    /// The control socket.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Metrics for Prometheus.
+    pub metrics: Option<Metrics>,
+}
+
+/// `[mupdate]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mupdate {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Who may log in; written by `ravenry user add`.
+    pub users_file: PathBuf,
+    /// PLAIN without TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// What the banner calls us.
+    pub servername: Option<String>,
+    /// PEM file of the certificate and its chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the certificate's key.
+    pub key: Option<PathBuf>,
+    /// How long a client may take to log in.
+    #[serde(default = "defaults::login_timeout")]
+    pub login_timeout: Span,
+    /// How long a failed login waits for its answer.
+    #[serde(default = "defaults::failed_login_delay")]
+    pub failed_login_delay: Span,
+    /// How long a stream may take nothing of what it is sent.
+    #[serde(default = "defaults::write_stall")]
+    pub write_stall: Span,
+    /// Connections at a time.
+    #[serde(default = "defaults::max_connections")]
+    pub max_connections: usize,
+    /// Of them, not logged in.
+    #[serde(default = "defaults::max_unauthenticated")]
+    pub max_unauthenticated: usize,
+}
+
+/// `[master]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Master {
+    /// `host:port`
+    pub address: String,
+    /// One of the master's `admins`.
+    pub user: String,
+    /// A file with the user's password.
+    pub password_file: PathBuf,
+    /// Demand STARTTLS, and check the certificate against these authorities (PEM).
+    pub tls_ca_file: Option<PathBuf>,
+    /// How long the master may take to answer before it counts as lost.
+    #[serde(default = "defaults::deadline")]
+    pub deadline: Span,
+    /// The same for a minute after it was lost.
+    #[serde(default = "defaults::short_deadline")]
+    pub short_deadline: Span,
+    /// Connections that carry writes.
+    #[serde(default = "defaults::connections")]
+    pub connections: usize,
+}
+
+/// `[guard]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// Part of the list that may be missing or moved, 0 to 1.
+    pub share: f64,
+    /// So many names are never suspicious.
+    pub at_least: u64,
+    /// More names always are.
+    pub at_most: u64,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { share: 0.01, at_least: 10, at_most: 100 }
+    }
+}
+
+/// `[replay]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replay {
+    /// Names given to the master at once.
+    pub concurrency: usize,
+    /// How long a deactivated mailbox waits for the rest of its XFER.
+    pub postpone: Span,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { concurrency: 16, postpone: Span::seconds(60) }
+    }
+}
+
+/// `[store]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Memory for the list's pages.
+    pub cache: Size,
+    /// Look-ups that are remembered.
+    pub hot_entries: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { cache: Size::mebibytes(256), hot_entries: 100_000 }
+    }
+}
+
+/// `[lmtp]`, `[imap]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// The frontends, `host:port`.
+    pub frontends: Vec<String>,
+    /// Passwords without TLS.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// The control socket; who may open it may give orders.
+    pub socket: PathBuf,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { socket: "/run/ravenry/admin.sock".into() }
+    }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Where Prometheus finds `/metrics`.
+    pub listen: SocketAddr,
+}
+
+mod defaults {
+    use super::Span;
+    use std::path::PathBuf;
+
+    pub(super) fn state_dir() -> PathBuf {
+        "/var/lib/ravenry".into()
+    }
+    pub(super) fn max_unattended() -> Span {
+        Span::seconds(3600)
+    }
+    pub(super) fn login_timeout() -> Span {
+        Span::seconds(30)
+    }
+    pub(super) fn failed_login_delay() -> Span {
+        Span::seconds(3)
+    }
+    pub(super) fn write_stall() -> Span {
+        Span::seconds(30)
+    }
+    pub(super) fn max_connections() -> usize {
+        10_000
+    }
+    pub(super) fn max_unauthenticated() -> usize {
+        5_000
+    }
+    pub(super) fn deadline() -> Span {
+        Span::seconds(2)
+    }
+    pub(super) fn short_deadline() -> Span {
+        Span::milliseconds(500)
+    }
+    pub(super) fn connections() -> usize {
+        8
+    }
+}
+
+impl Config {
+    /// Reads and parses the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses a file's text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let before = text.get(..at).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let why = with_suggestion(error.message());
+            ConfigError::Malformed { path: path.to_owned(), line, column, why }
+        })
+    }
+}
+
+/// "unknown field `listn`, expected one of `listen`, …" becomes "unknown key `listn`, did you mean `listen`?".
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    let near = quoted
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 3)
+        .min();
+    match near {
+        Some((_, known)) => format!("unknown key `{unknown}`, did you mean `{known}`?"),
+        None => message.replacen("unknown field", "unknown key", 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTRACT: &str = r#"
+state_dir = "/var/lib/ravenry"
+[mupdate]
+listen = ["0.0.0.0:3905"]
+users_file = "/etc/ravenry/users.toml"
+allow_plaintext = true
+[master]
+address = "mm.example.org:3905"
+user = "murder"
+password_file = "/etc/ravenry/master.pw"
+[lmtp]
+listen = ["0.0.0.0:24"]
+frontends = ["fe1.example.org:24"]
+[imap]
+listen = ["0.0.0.0:143"]
+frontends = ["fe1.example.org:143"]
+allow_plaintext = true
+[admin]
+socket = "/run/ravenry/admin.sock"
+[metrics]
+listen = "127.0.0.1:9805"
+"#;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("ravenry.toml"))
+    }
+
+    #[test]
+    fn the_contract_suffices() {
+        let config = parse(CONTRACT).unwrap();
+        assert_eq!(config.master.address, "mm.example.org:3905");
+        assert_eq!(config.max_unattended.get().as_secs(), 3600);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error_with_its_place_and_a_suggestion() {
+        let error = parse(&CONTRACT.replace("users_file", "user_file")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ravenry.toml:5:1: unknown key `user_file`, did you mean `users_file`?"
+        );
+        let error = parse(&CONTRACT.replace("[metrics]", "[grafana]")).unwrap_err();
+        assert!(error.to_string().contains("unknown key `grafana`, expected one of"), "{error}");
+    }
+
+    /// Every key of the types stands in the example, as itself or as a comment, and the example parses with
+    /// every comment of the form `#key = value` taken in.
+    #[test]
+    fn the_example_shows_every_key_and_is_valid() {
+        let example = include_str!("../../ravenry.example.toml");
+        parse(example).unwrap();
+        let all = example
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)) => rest,
+                _ => line,
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        let config = parse(&all).unwrap();
+        let shown = |key: &str| all.lines().any(|line| line.starts_with(&format!("{key} = ")));
+        let debug = format!("{config:?}");
+        let keys = debug
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+            .filter_map(|word| word.strip_suffix(':'))
+            .filter(|word| is_key(word));
+        for key in keys {
+            assert!(shown(key) || all.contains(&format!("[{key}]")), "{key} is not in the example");
+        }
+    }
+
+    fn is_key(word: &str) -> bool {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    }
+}

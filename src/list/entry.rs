@@ -115,18 +115,12 @@ pub enum EntryState {
 impl Entry {
     /// A usable mailbox.
     pub fn active(location: Location, acl: Acl) -> Self {
-        Self {
-            location,
-            state: EntryState::Active(acl),
-        }
+        Self { location, state: EntryState::Active(acl) }
     }
 
     /// A name taken.
     pub fn reserved(location: Location) -> Self {
-        Self {
-            location,
-            state: EntryState::Reserved,
-        }
+        Self { location, state: EntryState::Reserved }
     }
 
     /// Whether the mailbox can be used.

@@ -2,9 +2,11 @@
 //! mailbox lives, who may use it, and whether it exists yet. Pure: no protocol, no disk, no clock.
 
 mod entry;
+mod merge;
 mod name;
 mod order;
 
 pub use entry::{Acl, Entry, EntryState, Location, LocationError};
+pub use merge::{Base, DELETE_MARK, Sides, Step, is_delete_mark, merge, takes_away};
 pub use name::{MailboxName, NameError};
 pub use order::{Order, slave_drops};

@@ -92,11 +92,7 @@ mod tests {
             ("example.org!DELETED.user.bob", true),
             ("user.DELETED.x", false),
         ] {
-            assert_eq!(
-                MailboxName::new(name.as_bytes()).unwrap().is_deleted(),
-                deleted,
-                "{name}"
-            );
+            assert_eq!(MailboxName::new(name.as_bytes()).unwrap().is_deleted(), deleted, "{name}");
         }
     }
 }

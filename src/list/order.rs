@@ -25,11 +25,7 @@ impl Order {
         let mut parts = version.split(|c: char| !c.is_ascii_digit());
         let major: u32 = parts.next()?.parse().ok()?;
         let minor: u32 = parts.next()?.parse().ok()?;
-        Some(if (major, minor) < (3, 5) {
-            Self::Raw
-        } else {
-            Self::DatabaseKey
-        })
+        Some(if (major, minor) < (3, 5) { Self::Raw } else { Self::DatabaseKey })
     }
 
     /// The database key of a name: byte-wise comparison of keys is this order.
@@ -62,12 +58,7 @@ impl Order {
         match self {
             Self::Raw => a.as_bytes().cmp(b.as_bytes()),
             Self::DatabaseKey => {
-                let shared = a
-                    .as_bytes()
-                    .iter()
-                    .zip(b.as_bytes())
-                    .take_while(|(x, y)| x == y)
-                    .count();
+                let shared = a.as_bytes().iter().zip(b.as_bytes()).take_while(|(x, y)| x == y).count();
                 let rest = |name: &MailboxName| name.as_bytes().get(shared..).map(ranks).unwrap_or_default();
                 rest(a).cmp(&rest(b))
             }
@@ -113,39 +104,19 @@ mod tests {
 
     #[test]
     fn children_follow_their_parent_from_3_6() {
-        let mut names = [
-            "user.foo-x",
-            "user.foo.bar",
-            "user.foo",
-            "user^a",
-            "a.org!user.x",
-            "a.org.b",
-        ]
-        .map(name);
+        let mut names =
+            ["user.foo-x", "user.foo.bar", "user.foo", "user^a", "a.org!user.x", "a.org.b"].map(name);
         names.sort_by(|a, b| Order::DatabaseKey.compare(a, b));
         assert_eq!(
             names.map(|n| n.to_string()),
-            [
-                "a.org!user.x",
-                "a.org.b",
-                "user.foo",
-                "user.foo.bar",
-                "user.foo-x",
-                "user^a"
-            ]
+            ["a.org!user.x", "a.org.b", "user.foo", "user.foo.bar", "user.foo-x", "user^a"]
         );
     }
 
     #[test]
     fn the_banner_tells_the_order() {
-        assert_eq!(
-            Order::of_version("3.2.6-Debian-3.2.6-2+deb11u4"),
-            Some(Order::Raw)
-        );
-        assert_eq!(
-            Order::of_version("3.6.1-Debian-3.6.1-4+deb12u5"),
-            Some(Order::DatabaseKey)
-        );
+        assert_eq!(Order::of_version("3.2.6-Debian-3.2.6-2+deb11u4"), Some(Order::Raw));
+        assert_eq!(Order::of_version("3.6.1-Debian-3.6.1-4+deb12u5"), Some(Order::DatabaseKey));
         assert_eq!(Order::of_version("3.12.4"), Some(Order::DatabaseKey));
         assert_eq!(Order::of_version("git"), None);
     }

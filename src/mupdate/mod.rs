@@ -1,1 +1,4 @@
 //! The MUPDATE faces: server to the murder, client to the master.
+
+pub mod client;
+pub mod server;

@@ -1,1 +1,385 @@
-//! What is durable.
+//! What is durable: the list, and the journal of what was decided without the master.
+//!
+//! # Format
+//!
+//! A directory with two files. `lock` is locked (flock) by the process that has the store open, names it, and
+//! keeps the mark of a failure ([`lock`]). (While it is made, `list.redb` is called `list.new`.) `list.redb` is a [redb](redb) database, format [`FORMAT`](schema::FORMAT) 1, with these tables:
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `list` | name key | state, version, location, ACL ([`codec`]) |
+//! | `forgotten` | name key | sequence number and time of its removal |
+//! | `forgotten-by-seq` | sequence number | name |
+//! | `journal` | name key, sequence number | verb, time, before, after, identity, peer |
+//! | `journal-by-seq` | sequence number | name |
+//! | `doubts` | name key, sequence number | time, effect |
+//! | `conflicts` | name key | time, base, theirs, ours |
+//! | `unconfirmed` | name key | what the master's list holds |
+//! | `loading` | name key | as `list`: a list being taken over ([`Loader`]) |
+//! | `meta` | word | `format`, `ledger` (counters), `synced` |
+//!
+//! A name key is the name as [`Order::key`](crate::list::Order::key) makes it, so the list lies on disk in the
+//! order in which Cyrus wants it streamed. Values are laid out as [`codec`] says.
+//!
+//! # Invariants
+//!
+//! - One transaction holds whole calls of [`Store::commit`], never parts: list and journal change together.
+//! - Every change has a sequence number, greater than all before it. It is the version of the entry that the
+//!   change put, and the key of the record that it journalled.
+//! - `journal-by-seq` has exactly the records of `journal`; `forgotten-by-seq` exactly the names of
+//!   `forgotten`. No name is both in `list` and `forgotten`.
+//! - The counters in `meta` say how many names are active, reserved and journalled: nothing is ever counted by
+//!   walking a table, so opening and [`Store::stats`] cost the same at ten names and at ten million.
+//!
+//! # Durability and recovery
+//!
+//! Every commit is two-phase and saves redb's page allocator (`quick_repair`). Two-phase, because mailbox names
+//! and ACLs come from outside: a one-phase commit is told from a torn one by a checksum that is not
+//! cryptographic. The allocator, so that opening after a crash reads a few pages instead of the whole file.
+//!
+//! Measured with ten million entries (860 MB, 86 bytes each; NVMe, two cores): a commit of one caller takes
+//! 1.0 ms (one-phase: 0.85 ms), 64 callers make 4 to 6 thousand commits a second either way; opening takes
+//! 5 ms, after a crash too (one-phase after a crash: 1.6 s with the file in the page cache, more without).
+//!
+//! After a crash the store shows every acknowledged change, and of those in flight whole calls or nothing.
+//!
+//! # When the disk fails
+//!
+//! The first failed write or fsync ends all writing ([`StoreError::Poisoned`]): after a failed fsync nobody
+//! knows what the disk holds, and asking again may be answered with a lie. Readers go on with the
+//! state that was last acknowledged ([`disk`]). Only a restart, which reads what really is on disk,
+//! ends this state; [`Stats::suspect`] remembers it until a master completed the list again.
+
+mod batch;
+mod codec;
+mod disk;
+mod error;
+mod forgotten;
+mod hot;
+mod load;
+mod lock;
+mod records;
+mod rekey;
+mod schema;
+mod shared;
+mod snapshot;
+mod stream;
+mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redb::{Database, ReadableTableMetadata, StorageBackend, backends::FileBackend};
+use tokio::sync::oneshot;
+
+use crate::list::{Entry, EntryState, MailboxName, Order};
+use batch::{Batch, Filled};
+use disk::{Disk, Live};
+use lock::DirLock;
+use schema::{LIST, Ledger, META};
+use shared::{Published, Shared, guarded};
+use writer::{Request, Work, Writer};
+
+pub use error::StoreError;
+pub use load::Loader;
+pub use records::{Change, Conflict, Doubt, JournalRecord, Journalled, Synced, Verb};
+pub use snapshot::Snapshot;
+pub use stream::{Cursor, EntryRef};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Memory for the pages of the file, in bytes. The greater part of what a store uses.
+    pub cache_bytes: usize,
+    /// How many lookups [`Store::get`] remembers; some 300 bytes each.
+    pub hot_entries: usize,
+    /// How many calls may wait for the disk before [`StoreError::Busy`].
+    pub waiting_calls: usize,
+    /// How many forgotten names are kept.
+    pub forgotten_names: u64,
+    /// How long forgotten names are kept, in seconds.
+    pub forgotten_seconds: u64,
+    /// Check every page when the store is opened: reads the whole file.
+    pub check: bool,
+    /// The time, in seconds since 1970.
+    pub now_unix: fn() -> u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 256 << 20,
+            hot_entries: 100_000,
+            waiting_calls: 16_384,
+            forgotten_names: 1_000_000,
+            forgotten_seconds: 30 * 24 * 3600,
+            check: false,
+            now_unix: || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        }
+    }
+}
+
+/// What the store holds, as of the last commit. Costs nothing to ask for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Names in the list.
+    pub entries: u64,
+    /// Of them, usable mailboxes.
+    pub active: u64,
+    /// Of them, reservations.
+    pub reserved: u64,
+    /// Names that were in the list, as far as they are remembered.
+    pub forgotten: u64,
+    /// Changes that the master has not heard of.
+    pub journal_records: u64,
+    /// Names that they are about.
+    pub journalled_names: u64,
+    /// When the oldest of them was made.
+    pub oldest_journal_unix: Option<u64>,
+    /// Exchanges with the master whose outcome is unknown.
+    pub doubts: u64,
+    /// Names that a person has to decide about.
+    pub conflicts: u64,
+    /// Names where the master's list differs and nothing was done about it yet.
+    pub unconfirmed: u64,
+    /// The greatest sequence number given out.
+    pub seq: u64,
+    /// The order of the list.
+    pub order: Order,
+    /// Whether a master ever completed the list.
+    pub complete: bool,
+    /// When it did last, and which master.
+    pub synced: Option<Synced>,
+    /// When Ravenry was last alive and serving with this store.
+    pub attended_at: Option<u64>,
+    /// Why no more changes are taken.
+    pub poisoned: Option<Arc<str>>,
+    /// Why the store of this or an earlier run took no more changes, if no master completed the list since.
+    /// Changes may be missing that the master or a backend knows of: such a list must not be served as current.
+    pub suspect: Option<Arc<str>>,
+    /// Calls that were committed since the store was opened.
+    pub calls: u64,
+    /// Transactions that they shared.
+    pub commits: u64,
+}
+
+/// A handle to the store; clones are the same store.
+///
+/// Dropping the last one waits for the commits under way, then closes the store; the directory stays locked
+/// until the last [`Snapshot`] is gone too.
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    /// `None` only while the handle is dropped.
+    queue: Option<SyncSender<Request>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory; makes both if they do not exist. The directory's parent has to exist.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
+        let failed =
+            |what: &str, e: &std::io::Error| StoreError::disk(&format!("{what} {}", dir.display()), e);
+        match std::fs::create_dir(dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(|e| failed("making the directory", &e))?,
+        }
+        let lock = DirLock::take(dir)?;
+        let (path, unborn) = (dir.join("list.redb"), dir.join("list.new"));
+        let exists = path.try_exists().map_err(|e| failed("looking into", &e))?;
+        let mut file = OpenOptions::new();
+        file.read(true).write(true).mode(0o600);
+        if exists {
+            let file = file.open(&path).map_err(|e| failed("opening list.redb in", &e))?;
+            return Self::start(Box::new(FileBackend::new(file)?), options, Some(lock));
+        }
+        let file =
+            file.create(true).truncate(true).open(&unborn).map_err(|e| failed("making list.new in", &e))?;
+        let store = Self::start(Box::new(FileBackend::new(file)?), options, Some(lock))?;
+        // Under its name only when it is whole, and found there only once the directory was synced.
+        std::fs::rename(&unborn, &path)
+            .and_then(|()| File::open(dir)?.sync_all())
+            .map_err(|e| failed("naming list.redb in", &e))?;
+        Ok(store)
+    }
+
+    /// Opens a store on any disk. A power cut while a disk is used for the first time can leave what is not a
+    /// store; [`Self::open`] knows what to do about that.
+    pub fn open_on(disk: impl StorageBackend, options: Options) -> Result<Self, StoreError> {
+        Self::start(Box::new(disk), options, None)
+    }
+
+    fn start(
+        disk: Box<dyn StorageBackend>,
+        options: Options,
+        lock: Option<DirLock>,
+    ) -> Result<Self, StoreError> {
+        let disk = Disk::new(disk).map_err(|e| StoreError::disk("reading its header", &e))?;
+        let limits = forgotten::Limits {
+            names: options.forgotten_names,
+            seconds: options.forgotten_seconds,
+            now_unix: options.now_unix,
+        };
+        let (db, published) = guarded(|| {
+            let mut builder = builder(&options);
+            let db =
+                builder.set_check_integrity_on_open(options.check).create_with_backend(Live(disk.clone()))?;
+            let published = first_commit(&db, limits)?;
+            Ok((Arc::new(db), published))
+        })?;
+        let (queue, waiting) = sync_channel(options.waiting_calls);
+        let ledger = published.ledger.clone();
+        let shared = Arc::new(Shared::new(options, disk, db.clone(), published, lock));
+        let writer = Writer::new(db, shared.clone(), ledger);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(&waiting))
+            .map_err(|e| StoreError::disk("starting the writer's thread", &e))?;
+        Ok(Self { handle: Arc::new(Handle { shared, queue: Some(queue), writer: Some(writer) }) })
+    }
+
+    /// Makes all changes durable, or none, and answers with the sequence number of the last. Calls are
+    /// applied in the order in which they were made; the call is in the queue before the first await.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<u64, StoreError> {
+        self.submit(changes).await
+    }
+
+    /// As [`Self::commit`]; the call is in the queue when this returns. Dropping the future does not take it back.
+    pub fn submit(
+        &self,
+        changes: Vec<Change>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        let queued = changes.iter().try_for_each(check).and_then(|()| self.request(Work::Commit(changes)));
+        async move { queued?.await }
+    }
+
+    fn request(
+        &self,
+        work: Work,
+    ) -> Result<impl Future<Output = Result<u64, StoreError>> + Send + use<>, StoreError> {
+        if let Some(cause) = self.handle.shared.poisoned() {
+            return Err(StoreError::Poisoned(cause.clone()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let queue = self.handle.queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.try_send(Request { work, reply }).map_err(|e| match e {
+            TrySendError::Full(_) => StoreError::Busy(self.handle.shared.options.waiting_calls),
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })?;
+        Ok(async move { answer.await.unwrap_or(Err(StoreError::Closed)) })
+    }
+
+    /// What the list holds for the name: the newest that was committed. Mostly answered from memory; reads the
+    /// disk where neither a recent lookup nor the cache has it.
+    pub fn get(&self, name: &MailboxName) -> Result<Option<Entry>, StoreError> {
+        let missed = match self.handle.shared.hot.look(name) {
+            Ok(found) => return Ok(found),
+            Err(missed) => missed,
+        };
+        let found = self.snapshot()?.get(name)?;
+        self.handle.shared.hot.keep(missed, name, &found);
+        Ok(found)
+    }
+
+    /// The store as it is now, to be read while commits go on.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::open(&self.handle.shared)
+    }
+
+    /// What the store holds.
+    pub fn stats(&self) -> Stats {
+        self.handle.shared.stats()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // It catches its own panics.
+            let _ = writer.join();
+        }
+    }
+}
+
+fn builder(options: &Options) -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(options.cache_bytes);
+    builder
+}
+
+/// Makes the tables of a new store, or frees what a load that was cut off left behind.
+fn first_commit(db: &Database, limits: forgotten::Limits) -> Result<Published, StoreError> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    let ledger = Ledger::read_whole(&txn.open_table(META)?)?;
+    if ledger.is_none() && !txn.open_table(LIST)?.is_empty()? {
+        return Err(StoreError::corrupt("it holds a list, but does not say in which format"));
+    }
+    let mut batch = Batch::open(&txn, ledger, limits);
+    batch.with_tables_closed(load::discard)?;
+    let Filled { ledger, lengths, .. } = batch.finish()?;
+    txn.commit()?;
+    Ok(Published { ledger, lengths })
+}
+
+/// Refuses what is longer than anything that Cyrus can send.
+fn check(change: &Change) -> Result<(), StoreError> {
+    let entries = match change {
+        Change::Put { entry, .. } => [Some(entry), None, None],
+        Change::Journal(record) => {
+            check_text("an identity", record.identity.len())?;
+            check_text("an address", record.peer.len())?;
+            [record.before.as_ref(), record.after.as_ref(), None]
+        }
+        Change::Doubt { doubt, .. } => [doubt.effect.as_ref(), None, None],
+        Change::Conflict(c) => [c.base.as_ref(), c.theirs.as_ref(), c.ours.as_ref()],
+        Change::Unconfirmed { theirs, .. } => [theirs.as_ref(), None, None],
+        Change::Synced(synced) => {
+            check_text("a master's name", synced.master.len())?;
+            check_text("a master's version", synced.version.len())?;
+            [None, None, None]
+        }
+        Change::Remove { .. }
+        | Change::Settle { .. }
+        | Change::Undoubt { .. }
+        | Change::ResolveConflict { .. }
+        | Change::Confirm { .. }
+        | Change::Attended { .. }
+        | Change::SetOrder(_) => [None, None, None],
+    };
+    entries.into_iter().flatten().try_for_each(check_entry)
+}
+
+fn check_entry(entry: &Entry) -> Result<(), StoreError> {
+    match &entry.state {
+        EntryState::Reserved => Ok(()),
+        EntryState::Active(acl) => check_text("an access control list", acl.as_bytes().len()),
+    }
+}
+
+fn check_text(what: &'static str, len: usize) -> Result<(), StoreError> {
+    let max = Change::MAX_TEXT;
+    match len > max {
+        true => Err(StoreError::TooLong { what, len, max }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -36,28 +36,18 @@ pub(super) async fn capture(suite: Suite, book: &Book) -> Result<()> {
 impl Stage {
     async fn everyday(&self, book: &Book) -> Result<()> {
         let murder = &self.murder;
-        self.scene(book, "create-user", async || {
-            murder.create_user("alice", &murder.be1).await
-        })
-        .await?;
+        self.scene(book, "create-user", async || murder.create_user("alice", &murder.be1).await).await?;
         murder.create_user("bob", &murder.be2).await?;
         let mut alice = murder.fe1.imap("alice").await?;
-        self.scene(book, "create", async || {
-            alice.create("INBOX.a.b c").await?.ok().map(drop)
-        })
-        .await?;
+        self.scene(book, "create", async || alice.create("INBOX.a.b c").await?.ok().map(drop)).await?;
         alice.create("INBOX.work").await?.ok()?;
         alice.create("INBOX.work.deep").await?.ok()?;
         self.settled().await?;
-        self.scene(book, "setacl", async || {
-            alice.set_acl("INBOX.work", "bob", "lrs").await?.ok().map(drop)
-        })
-        .await?;
+        self.scene(book, "setacl", async || alice.set_acl("INBOX.work", "bob", "lrs").await?.ok().map(drop))
+            .await?;
         self.settled().await?;
-        self.scene(book, "rename", async || {
-            alice.rename("INBOX.work", "INBOX.play").await?.ok().map(drop)
-        })
-        .await?;
+        self.scene(book, "rename", async || alice.rename("INBOX.work", "INBOX.play").await?.ok().map(drop))
+            .await?;
         self.settled().await
     }
 
@@ -65,16 +55,11 @@ impl Stage {
         let murder = &self.murder;
         let mut alice = murder.fe1.imap("alice").await?;
         let mut bob = murder.fe1.imap("bob").await?;
-        self.scene(book, "delete-delayed", async || {
-            alice.delete("INBOX.play.deep").await?.ok().map(drop)
-        })
-        .await?;
+        self.scene(book, "delete-delayed", async || alice.delete("INBOX.play.deep").await?.ok().map(drop))
+            .await?;
         bob.create("INBOX.gone").await?.ok()?;
         self.settled().await?;
-        self.scene(book, "delete-immediate", async || {
-            bob.delete("INBOX.gone").await?.ok().map(drop)
-        })
-        .await?;
+        self.scene(book, "delete-immediate", async || bob.delete("INBOX.gone").await?.ok().map(drop)).await?;
         for user in ["carol", "dave"] {
             let backend = if user == "carol" { &murder.be1 } else { &murder.be2 };
             murder.create_user(user, backend).await?;
@@ -82,14 +67,10 @@ impl Stage {
         }
         self.settled().await?;
         let mut admin = murder.fe1.imap("cyrus").await?;
-        for (scene, user) in [
-            ("delete-user-delayed", "user.carol"),
-            ("delete-user-immediate", "user.dave"),
-        ] {
+        for (scene, user) in [("delete-user-delayed", "user.carol"), ("delete-user-immediate", "user.dave")] {
             admin.set_acl(user, "cyrus", "lrswipkxtecda").await?.ok()?;
             self.settled().await?;
-            self.scene(book, scene, async || admin.delete(user).await?.ok().map(drop))
-                .await?;
+            self.scene(book, scene, async || admin.delete(user).await?.ok().map(drop)).await?;
         }
         Ok(())
     }
@@ -111,39 +92,27 @@ impl Stage {
 
     async fn mboxlist(&self, book: &Book) -> Result<()> {
         let murder = &self.murder;
-        self.scene(book, "ctl_mboxlist-m-in-step", async || {
-            murder.be1.mboxlist_push().await.map(drop)
-        })
-        .await?;
+        self.scene(book, "ctl_mboxlist-m-in-step", async || murder.be1.mboxlist_push().await.map(drop))
+            .await?;
         let mut writer = murder.mm.mupdate().await?;
         // The master forgot one, has another ACL for the next, and lists one that the backend does not have.
         writer.delete("user.alice").await?.ok()?;
-        writer
-            .activate("user.alice.play", &murder.be1.location(), "alice\tlrs\t")
-            .await?
-            .ok()?;
-        writer
-            .activate("user.alice.ghost", &murder.be1.location(), "alice\tlrs\t")
-            .await?
-            .ok()?;
+        writer.activate("user.alice.play", &murder.be1.location(), "alice\tlrs\t").await?.ok()?;
+        writer.activate("user.alice.ghost", &murder.be1.location(), "alice\tlrs\t").await?.ok()?;
         let mut output = String::new();
         let preview = async || {
             output = murder.be1.mboxlist_preview().await?.stdout;
             Ok(())
         };
         let mut transcript = self.record(preview).await?;
-        output
-            .lines()
-            .for_each(|line| transcript.remark(format!("it prints: {line}")));
+        output.lines().for_each(|line| transcript.remark(format!("it prints: {line}")));
         book.write("ctl_mboxlist-mw", &transcript)?;
         let push = async || {
             output = murder.be1.mboxlist_push().await?.stdout;
             Ok(())
         };
         let mut transcript = self.record(push).await?;
-        output
-            .lines()
-            .for_each(|line| transcript.remark(format!("it prints: {line}")));
+        output.lines().for_each(|line| transcript.remark(format!("it prints: {line}")));
         book.write("ctl_mboxlist-m", &transcript)
     }
 
@@ -172,9 +141,6 @@ impl Stage {
     /// Waits until the frontends know: their next step depends on it.
     async fn settled(&self) -> Result<()> {
         let agreement = Agreement::begin(&self.murder).await?;
-        agreement
-            .reached_but_for(SOON, |difference| difference.is_ghost())
-            .await
-            .map(drop)
+        agreement.reached_but_for(SOON, |difference| difference.is_ghost()).await.map(drop)
     }
 }

@@ -49,48 +49,25 @@ async fn auth(mm: SocketAddr) -> Result<Transcript> {
             "A1 AUTHENTICATE \"NOSUCH\"\r\n",
         )
         .await?;
-    script
-        .say(
-            "the server asks for the response",
-            "A2 AUTHENTICATE \"PLAIN\"\r\n",
-        )
-        .await?;
+    script.say("the server asks for the response", "A2 AUTHENTICATE \"PLAIN\"\r\n").await?;
     script.say("and the client cancels", "*\r\n").await?;
-    script
-        .say("no base64", "A3 AUTHENTICATE \"PLAIN\" \"&&&\"\r\n")
-        .await?;
+    script.say("no base64", "A3 AUTHENTICATE \"PLAIN\" \"&&&\"\r\n").await?;
     all.append(script.transcript());
 
-    for (remark, user, password) in [
-        ("wrong password", "murder", "wrong"),
-        ("no administrator", "alice", "secret"),
-    ] {
+    for (remark, user, password) in
+        [("wrong password", "murder", "wrong"), ("no administrator", "alice", "secret")]
+    {
         let mut script = connect().await?;
-        script
-            .command(remark, "A1 AUTHENTICATE \"PLAIN\"", &[&plain(user, password)])
-            .await?;
+        script.command(remark, "A1 AUTHENTICATE \"PLAIN\"", &[&plain(user, password)]).await?;
         script.say("farewell", "Q01 LOGOUT\r\n").await?;
         all.remark("a new connection");
         all.append(script.transcript());
     }
 
     let mut script = Script::connect(mm).await?;
-    script
-        .say(
-            "the server asks for the response",
-            "A1 AUTHENTICATE \"PLAIN\"\r\n",
-        )
-        .await?;
-    script
-        .say("and gets it", &format!("{}\r\n", plain("murder", "secret")))
-        .await?;
-    script
-        .command(
-            "once more",
-            "A2 AUTHENTICATE \"PLAIN\"",
-            &[&plain("murder", "secret")],
-        )
-        .await?;
+    script.say("the server asks for the response", "A1 AUTHENTICATE \"PLAIN\"\r\n").await?;
+    script.say("and gets it", &format!("{}\r\n", plain("murder", "secret"))).await?;
+    script.command("once more", "A2 AUTHENTICATE \"PLAIN\"", &[&plain("murder", "secret")]).await?;
     script.say("farewell", "Q01 LOGOUT\r\n").await?;
     all.remark("a new connection");
     all.append(script.transcript());
@@ -99,14 +76,7 @@ async fn auth(mm: SocketAddr) -> Result<Transcript> {
 
 async fn before_login(mm: SocketAddr) -> Result<Transcript> {
     let mut script = Script::connect(mm).await?;
-    for command in [
-        "NOOP",
-        "LIST",
-        "UPDATE",
-        "FIND \"user.alice\"",
-        "DELETE \"user.alice\"",
-        "NOSUCH",
-    ] {
+    for command in ["NOOP", "LIST", "UPDATE", "FIND \"user.alice\"", "DELETE \"user.alice\"", "NOSUCH"] {
         script.say(command, &format!("X0 {command}\r\n")).await?;
     }
     script.say("TLS is not configured", "X1 STARTTLS\r\n").await?;
@@ -127,55 +97,27 @@ async fn commands(mm: SocketAddr) -> Result<Transcript> {
         ("active", "X7 FIND", &["user.alice"]),
         ("another ACL", "X8 ACTIVATE", &["user.alice", BE1, "alice\tlrs\t"]),
         ("an active one from elsewhere", "X9 RESERVE", &["user.alice", BE2]),
-        (
-            "an active one from its own place: demoted",
-            "X10 RESERVE",
-            &["user.alice", BE1],
-        ),
+        ("an active one from its own place: demoted", "X10 RESERVE", &["user.alice", BE1]),
         ("its ACL is gone", "X11 FIND", &["user.alice"]),
-        (
-            "without a reservation, with strange bytes",
-            "X12 ACTIVATE",
-            &["user.a^b.&AOk- \"\\x", BE1, ACL],
-        ),
+        ("without a reservation, with strange bytes", "X12 ACTIVATE", &["user.a^b.&AOk- \"\\x", BE1, ACL]),
         ("found", "X13 FIND", &["user.a^b.&AOk- \"\\x"]),
-        (
-            "an empty partition, as a rename sends it",
-            "X14 ACTIVATE",
-            &["user.bob", "be2.murder.test!", ACL],
-        ),
+        ("an empty partition, as a rename sends it", "X14 ACTIVATE", &["user.bob", "be2.murder.test!", ACL]),
         ("an empty ACL", "X15 ACTIVATE", &["user.carol", BE2, ""]),
-        (
-            "activated from elsewhere: moved without a word",
-            "X16 ACTIVATE",
-            &["user.carol", BE1, ACL],
-        ),
+        ("activated from elsewhere: moved without a word", "X16 ACTIVATE", &["user.carol", BE1, ACL]),
         ("the list", "X17 LIST", &[]),
         ("of one server", "X18 LIST", &["be1.murder.test!"]),
         ("of a server that is only a prefix", "X19 LIST", &["be1"]),
         ("of one that nobody knows", "X20 LIST", &["be9.murder.test!"]),
-        (
-            "deactivation of an active one",
-            "X21 DEACTIVATE",
-            &["user.carol", BE1],
-        ),
+        ("deactivation of an active one", "X21 DEACTIVATE", &["user.carol", BE1]),
         ("found as reserved", "X22 FIND", &["user.carol"]),
         ("deletion of a reserved one", "X23 DELETE", &["user.carol"]),
         ("deletion of an active one", "X24 DELETE", &["user.bob"]),
         ("gone", "X25 FIND", &["user.bob"]),
         ("the rest", "X26 LIST", &[]),
         ("NOOP", "X27 NOOP", &[]),
-        (
-            "reserving what is there, then deleting it",
-            "X28 RESERVE",
-            &["user.alice", "ravenry!none"],
-        ),
+        ("reserving what is there, then deleting it", "X28 RESERVE", &["user.alice", "ravenry!none"]),
         ("so that nothing can be missing", "X29 DELETE", &["user.alice"]),
-        (
-            "reserving what is not there",
-            "X30 RESERVE",
-            &["user.alice", "ravenry!none"],
-        ),
+        ("reserving what is not there", "X30 RESERVE", &["user.alice", "ravenry!none"]),
         ("then deleting it", "X31 DELETE", &["user.alice"]),
     ];
     for (remark, line, args) in script_lines {
@@ -201,16 +143,10 @@ async fn syntax(mm: SocketAddr) -> Result<Transcript> {
         ("a literal that waits", "X9 FIND {10}\r\n"),
         ("after the server said go ahead", "user.alice\r\n"),
         ("a literal without a name", "X10 FIND {0+}\r\n\r\n"),
-        (
-            "a location without a server",
-            "X11 RESERVE \"user.odd\" \"nowhere\"\r\n",
-        ),
+        ("a location without a server", "X11 RESERVE \"user.odd\" \"nowhere\"\r\n"),
         ("what became of it", "X12 FIND \"user.odd\"\r\n"),
         ("compression", "X13 COMPRESS \"NOSUCH\"\r\n"),
-        (
-            "two commands in one segment",
-            "X14 NOOP\r\nX15 FIND \"user.alice\"\r\n",
-        ),
+        ("two commands in one segment", "X14 NOOP\r\nX15 FIND \"user.alice\"\r\n"),
         ("farewell", "Q01 LOGOUT\r\n"),
     ] {
         script.say(remark, line).await?;
@@ -232,44 +168,24 @@ async fn update(mm: SocketAddr) -> Result<Transcript> {
     writer.activate("user.carol", BE2, ACL).await?.ok()?;
     writer.delete("user.bob").await?.ok()?;
     script
-        .say(
-            "another session activated user.dave and user.carol and deleted user.bob",
-            "N2 NOOP\r\n",
-        )
+        .say("another session activated user.dave and user.carol and deleted user.bob", "N2 NOOP\r\n")
         .await?;
     writer.activate("user.dave", BE2, ACL).await?.ok()?;
-    script
-        .listen(
-            "another session moved user.dave; nobody asks, the master's tick brings it",
-            TICK,
-        )
-        .await?;
+    script.listen("another session moved user.dave; nobody asks, the master's tick brings it", TICK).await?;
     for count in 0..3 {
         writer
-            .activate(
-                "user.dave",
-                BE1,
-                &format!("alice\t{}\t", "lrs".get(..=count).unwrap_or_default()),
-            )
+            .activate("user.dave", BE1, &format!("alice\t{}\t", "lrs".get(..=count).unwrap_or_default()))
             .await?
             .ok()?;
     }
-    script
-        .say("another session changed user.dave three times", "N3 NOOP\r\n")
-        .await?;
+    script.say("another session changed user.dave three times", "N3 NOOP\r\n").await?;
     writer.reserve("user.erin", BE1).await?.ok()?;
     writer.delete("user.erin").await?.ok()?;
-    script
-        .say("another session reserved user.erin and deleted it", "N4 NOOP\r\n")
-        .await?;
+    script.say("another session reserved user.erin and deleted it", "N4 NOOP\r\n").await?;
     writer.run("DEACTIVATE", &["user.dave", BE1]).await?.ok()?;
-    script
-        .say("another session deactivated user.dave", "N5 NOOP\r\n")
-        .await?;
+    script.say("another session deactivated user.dave", "N5 NOOP\r\n").await?;
     for command in ["LIST", "FIND \"user.dave\"", "UPDATE", "DELETE \"user.dave\""] {
-        script
-            .say("not while streaming", &format!("X0 {command}\r\n"))
-            .await?;
+        script.say("not while streaming", &format!("X0 {command}\r\n")).await?;
     }
     script.say("farewell", "Q01 LOGOUT\r\n").await?;
     Ok(script.transcript().clone())
@@ -278,21 +194,12 @@ async fn update(mm: SocketAddr) -> Result<Transcript> {
 async fn partial_update(mm: SocketAddr) -> Result<Transcript> {
     let mut writer = Mupdate::login(mm).await?;
     let mut script = Script::login(mm).await?;
-    script
-        .say("only what is on one server", "U01 UPDATE \"be1.murder.test\"\r\n")
-        .await?;
+    script.say("only what is on one server", "U01 UPDATE \"be1.murder.test\"\r\n").await?;
     writer.activate("user.bob", BE2, ACL).await?.ok()?;
     writer.activate("user.frank", BE1, ACL).await?.ok()?;
-    script
-        .say(
-            "another session activated user.bob on be2 and user.frank on be1",
-            "N1 NOOP\r\n",
-        )
-        .await?;
+    script.say("another session activated user.bob on be2 and user.frank on be1", "N1 NOOP\r\n").await?;
     writer.activate("user.frank", BE2, ACL).await?.ok()?;
-    script
-        .say("another session moved user.frank to be2", "N2 NOOP\r\n")
-        .await?;
+    script.say("another session moved user.frank to be2", "N2 NOOP\r\n").await?;
     script.say("farewell", "Q01 LOGOUT\r\n").await?;
     Ok(script.transcript().clone())
 }

@@ -72,11 +72,7 @@ fn names(count: usize) -> Vec<String> {
                 0 => format!("DELETED.{name}"),
                 _ => String::new(),
             };
-            names.insert(if deleted.is_empty() {
-                name
-            } else {
-                format!("{deleted}.{:X}", rng.u32(1..))
-            });
+            names.insert(if deleted.is_empty() { name } else { format!("{deleted}.{:X}", rng.u32(1..)) });
         }
     }
     let mut names: Vec<String> = names.into_iter().collect();
@@ -84,20 +80,11 @@ fn names(count: usize) -> Vec<String> {
     names
 }
 
-const ROOTS: [&str; 8] = [
-    "user.",
-    "user.",
-    "user.",
-    "example.org!user.",
-    "example.com!user.",
-    "shared.",
-    "",
-    "#news.",
-];
+const ROOTS: [&str; 8] =
+    ["user.", "user.", "user.", "example.org!user.", "example.com!user.", "shared.", "", "#news."];
 const JOINTS: [&str; 10] = [".", "-", "^", " ", "0", "A", "a", "_", "&AOk-", "+"];
-const PIECES: [&str; 18] = [
-    "a", "b", "z", "A", "Z", "0", "9", "-", "^", " ", "_", "&AOk-", "&-", "'", "+", "~", "=", "@",
-];
+const PIECES: [&str; 18] =
+    ["a", "b", "z", "A", "Z", "0", "9", "-", "^", " ", "_", "&AOk-", "&-", "'", "+", "~", "=", "@"];
 
 fn word(rng: &mut Rng) -> String {
     let length = rng.usize(1..5);
@@ -111,16 +98,8 @@ async fn fill(murder: &Murder, names: &[String]) -> Result<()> {
         for batch in names.chunks(BATCH) {
             let mut tags = Vec::new();
             for name in batch {
-                let backend = if name.len() % 2 == 0 {
-                    &murder.be1
-                } else {
-                    &murder.be2
-                };
-                tags.push(
-                    session
-                        .send("ACTIVATE", &[name, &backend.location(), ACL])
-                        .await?,
-                );
+                let backend = if name.len() % 2 == 0 { &murder.be1 } else { &murder.be2 };
+                tags.push(session.send("ACTIVATE", &[name, &backend.location(), ACL]).await?);
             }
             for tag in tags {
                 session.reply(&tag).await?.ok()?;

@@ -20,18 +20,12 @@ pub(super) struct Script {
 impl Script {
     /// Connects and hears the banner.
     pub(super) async fn connect(address: SocketAddr) -> Result<Self> {
-        Ok(Self {
-            session: Mupdate::connect(address).await?,
-            quiet: QUIET,
-        })
+        Ok(Self { session: Mupdate::connect(address).await?, quiet: QUIET })
     }
 
     /// Connects and authenticates.
     pub(super) async fn login(address: SocketAddr) -> Result<Self> {
-        Ok(Self {
-            session: Mupdate::login(address).await?,
-            quiet: QUIET,
-        })
+        Ok(Self { session: Mupdate::login(address).await?, quiet: QUIET })
     }
 
     /// The same, for steps over which the other side takes its time.

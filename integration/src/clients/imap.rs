@@ -64,17 +64,12 @@ impl Imap {
     /// Logs in with the password of every test account.
     pub async fn login(&mut self, user: &str) -> Result<()> {
         let response = self.run(&format!("LOGIN {user} {PASSWORD}")).await?;
-        response
-            .ok()
-            .with_context(|| format!("logging in as {user}"))
-            .map(drop)
+        response.ok().with_context(|| format!("logging in as {user}")).map(drop)
     }
 
     /// Runs any command. An `Err` means that the connection is of no more use; a refusal is a [`Response`].
     pub async fn run(&mut self, command: &str) -> Result<Response> {
-        self.run_bytes(command.as_bytes())
-            .await
-            .with_context(|| format!("IMAP {command}"))
+        self.run_bytes(command.as_bytes()).await.with_context(|| format!("IMAP {command}"))
     }
 
     /// `CREATE`. An administrator may name the place, as in `user.alice be1.murder.test!default`.
@@ -94,8 +89,7 @@ impl Imap {
 
     /// `SETACL`.
     pub async fn set_acl(&mut self, mailbox: &str, who: &str, rights: &str) -> Result<Response> {
-        self.run(&format!("SETACL {} {who} {rights}", quote(mailbox)))
-            .await
+        self.run(&format!("SETACL {} {who} {rights}", quote(mailbox))).await
     }
 
     /// `SELECT`.
@@ -119,16 +113,9 @@ impl Imap {
     pub async fn list(&mut self, pattern: &str) -> Result<Vec<String>> {
         let response = self.run(&format!("LIST \"\" {}", quote(pattern))).await?.ok()?;
         let selectable = |line: &&String| !line.contains("\\NonExistent") && !line.contains("\\Noselect");
-        let lists = response
-            .untagged
-            .iter()
-            .filter(|line| line.starts_with("LIST "))
-            .filter(selectable);
+        let lists = response.untagged.iter().filter(|line| line.starts_with("LIST ")).filter(selectable);
         // The attributes are in parentheses: count words from the end.
-        Ok(lists
-            .filter_map(|line| words(line.as_bytes()).pop())
-            .map(|name| text(&name))
-            .collect())
+        Ok(lists.filter_map(|line| words(line.as_bytes()).pop()).map(|name| text(&name)).collect())
     }
 
     /// `APPEND` of a whole message.
@@ -139,22 +126,11 @@ impl Imap {
 
     /// How many messages a mailbox holds.
     pub async fn count(&mut self, mailbox: &str) -> Result<u32> {
-        let response = self
-            .run(&format!("STATUS {} (MESSAGES)", quote(mailbox)))
-            .await?
-            .ok()?;
-        let line = response
-            .untagged
-            .iter()
-            .find(|line| line.starts_with("STATUS "))
-            .context("no STATUS line")?;
-        let number: String = line
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect();
+        let response = self.run(&format!("STATUS {} (MESSAGES)", quote(mailbox))).await?.ok()?;
+        let line =
+            response.untagged.iter().find(|line| line.starts_with("STATUS ")).context("no STATUS line")?;
+        let number: String =
+            line.rsplit(' ').next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
         Ok(number.parse()?)
     }
 
@@ -174,11 +150,7 @@ impl Imap {
                     "BAD" => Completion::Bad,
                     _ => bail!("no completion: {line}"),
                 };
-                return Ok(Response {
-                    untagged,
-                    completion,
-                    text: text.to_owned(),
-                });
+                return Ok(Response { untagged, completion, text: text.to_owned() });
             }
             if line.starts_with("* BYE") && !command.eq_ignore_ascii_case(b"LOGOUT") {
                 bail!("the server said {line}");

@@ -67,9 +67,7 @@ pub struct Lmtp {
 impl Lmtp {
     /// Connects, reads the greeting and introduces itself.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        let mut lmtp = Self {
-            wire: Wire::connect(address).await?,
-        };
+        let mut lmtp = Self { wire: Wire::connect(address).await? };
         let greeting = lmtp.reply().await?;
         anyhow::ensure!(greeting.code == 220, "greeted with {greeting:?}");
         let hello = lmtp.run("LHLO mta.murder.test").await?;
@@ -95,11 +93,7 @@ impl Lmtp {
         let mut deliveries = Vec::new();
         for recipient in recipients {
             let rcpt = self.run(&format!("RCPT TO:<{recipient}>")).await?;
-            deliveries.push(Delivery {
-                recipient: (*recipient).to_owned(),
-                rcpt,
-                data: None,
-            });
+            deliveries.push(Delivery { recipient: (*recipient).to_owned(), rcpt, data: None });
         }
         if !deliveries.iter().any(|delivery| delivery.rcpt.is_ok()) {
             self.run("RSET").await?;

@@ -28,26 +28,15 @@ impl Line {
     /// Takes a frame apart.
     pub fn parse(frame: &[u8]) -> Self {
         let mut words = words(frame).into_iter();
-        let mut word = || {
-            words
-                .next()
-                .map(|word| String::from_utf8_lossy(&word).into_owned())
-                .unwrap_or_default()
-        };
+        let mut word =
+            || words.next().map(|word| String::from_utf8_lossy(&word).into_owned()).unwrap_or_default();
         let (tag, keyword) = (word(), word().to_ascii_uppercase());
-        Self {
-            tag,
-            keyword,
-            args: words.collect(),
-        }
+        Self { tag, keyword, args: words.collect() }
     }
 
     /// An argument as text; empty when there is none.
     pub fn arg(&self, index: usize) -> String {
-        self.args
-            .get(index)
-            .map(|arg| String::from_utf8_lossy(arg).into_owned())
-            .unwrap_or_default()
+        self.args.get(index).map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default()
     }
 
     /// Whether this line ends a command.
@@ -69,19 +58,12 @@ impl Record {
     fn of(line: &Line) -> Option<Self> {
         let location = line.arg(1);
         let entry = match line.keyword.as_str() {
-            "MAILBOX" => Some(Entry {
-                state: State::Active,
-                location,
-                acl: Acl::parse(&line.arg(2)),
-            }),
+            "MAILBOX" => Some(Entry { state: State::Active, location, acl: Acl::parse(&line.arg(2)) }),
             "RESERVE" => Some(Entry::reserved(&location)),
             "DELETE" => None,
             _ => return None,
         };
-        Some(Self {
-            name: line.arg(0),
-            entry,
-        })
+        Some(Self { name: line.arg(0), entry })
     }
 }
 
@@ -104,11 +86,7 @@ impl MupdateReply {
 
     /// The reply, or an error when the command did not succeed.
     pub fn ok(self) -> Result<Self> {
-        if self.is_ok() {
-            Ok(self)
-        } else {
-            bail!("{} {:?}", self.keyword, self.text)
-        }
+        if self.is_ok() { Ok(self) } else { bail!("{} {:?}", self.keyword, self.text) }
     }
 }
 
@@ -131,11 +109,7 @@ impl Mupdate {
             banner.push(line);
             match end.as_str() {
                 "OK" => {
-                    return Ok(Self {
-                        wire,
-                        banner,
-                        count: 0,
-                    });
+                    return Ok(Self { wire, banner, count: 0 });
                 }
                 "BYE" | "NO" | "BAD" => bail!("greeted with {banner:?}"),
                 _ => {}
@@ -146,11 +120,7 @@ impl Mupdate {
     /// Connects and authenticates as the administrator that Cyrus's own nodes use.
     pub async fn login(address: SocketAddr) -> Result<Self> {
         let mut session = Self::connect(address).await?;
-        session
-            .authenticate("murder", PASSWORD)
-            .await?
-            .ok()
-            .context("authenticating")?;
+        session.authenticate("murder", PASSWORD).await?.ok().context("authenticating")?;
         Ok(session)
     }
 
@@ -191,9 +161,7 @@ impl Mupdate {
     /// no more use.
     pub async fn run(&mut self, command: &str, args: &[&str]) -> Result<MupdateReply> {
         let tag = self.send(command, args).await?;
-        self.reply(&tag)
-            .await
-            .with_context(|| format!("MUPDATE {command} {args:?}"))
+        self.reply(&tag).await.with_context(|| format!("MUPDATE {command} {args:?}"))
     }
 
     /// Sends a command without waiting for its reply. Returns its tag.
@@ -201,9 +169,7 @@ impl Mupdate {
         self.count += 1;
         let tag = format!("X{}", self.count);
         let args: String = args.iter().map(|arg| format!(" {}", literal(arg))).collect();
-        self.wire
-            .send(format!("{tag} {command}{args}\r\n").as_bytes())
-            .await?;
+        self.wire.send(format!("{tag} {command}{args}\r\n").as_bytes()).await?;
         Ok(tag)
     }
 
@@ -218,11 +184,7 @@ impl Mupdate {
         loop {
             let line = self.line().await?;
             if line.tag == tag && line.is_completion() {
-                return Ok(MupdateReply {
-                    records,
-                    keyword: line.keyword.clone(),
-                    text: line.arg(0),
-                });
+                return Ok(MupdateReply { records, keyword: line.keyword.clone(), text: line.arg(0) });
             }
             anyhow::ensure!(line.keyword != "BYE", "the server said BYE {:?}", line.arg(0));
             records.extend(Record::of(&line));

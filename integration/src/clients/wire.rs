@@ -59,10 +59,7 @@ impl Wire {
     /// Sends bytes as they are, in one segment if they fit.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.transcript.say(Side::Client, bytes);
-        within(self.patience, "sending", async {
-            Ok(self.stream.write_all(bytes).await?)
-        })
-        .await
+        within(self.patience, "sending", async { Ok(self.stream.write_all(bytes).await?) }).await
     }
 
     /// The next line with its literals; `None` when the peer has closed.
@@ -86,9 +83,7 @@ impl Wire {
     pub async fn expect_line(&mut self) -> Result<String> {
         loop {
             if let Some(line) = self.frames.next_line() {
-                return Ok(String::from_utf8_lossy(&line)
-                    .trim_end_matches(['\r', '\n'])
-                    .to_owned());
+                return Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned());
             }
             anyhow::ensure!(self.read().await?, "the peer closed the connection");
         }

@@ -61,20 +61,12 @@ pub struct Entry {
 impl Entry {
     /// An active mailbox.
     pub fn active(location: &str, acl: &str) -> Self {
-        Self {
-            state: State::Active,
-            location: location.to_owned(),
-            acl: Acl::parse(acl),
-        }
+        Self { state: State::Active, location: location.to_owned(), acl: Acl::parse(acl) }
     }
 
     /// A reserved name.
     pub fn reserved(location: &str) -> Self {
-        Self {
-            state: State::Reserved,
-            location: location.to_owned(),
-            acl: Acl::default(),
-        }
+        Self { state: State::Reserved, location: location.to_owned(), acl: Acl::default() }
     }
 
     /// Whether the node that was asked holds the mailbox itself.
@@ -101,11 +93,7 @@ pub struct Dump(pub BTreeMap<String, Entry>);
 impl Dump {
     /// Reads what `ctl_mboxlist -d` printed.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.trim_start().starts_with('{') {
-            Self::parse_json(text)
-        } else {
-            Self::parse_text(text)
-        }
+        if text.trim_start().starts_with('{') { Self::parse_json(text) } else { Self::parse_text(text) }
     }
 
     /// The entry of a mailbox.
@@ -133,14 +121,7 @@ impl Dump {
             let rights = record.get("acl").and_then(Value::as_object).into_iter().flatten();
             let rights =
                 rights.map(|(who, what)| (who.clone(), what.as_str().unwrap_or_default().to_owned()));
-            list.insert(
-                name.clone(),
-                Entry {
-                    state,
-                    location,
-                    acl: Acl(rights.collect()),
-                },
-            );
+            list.insert(name.clone(), Entry { state, location, acl: Acl(rights.collect()) });
         }
         Ok(Self(list))
     }
@@ -149,23 +130,14 @@ impl Dump {
     fn parse_text(text: &str) -> Result<Self> {
         let mut list = BTreeMap::new();
         for line in text.lines().filter(|line| !line.is_empty()) {
-            let Some((name, rest)) = line.split_once('\t') else {
-                bail!("no TAB in {line:?}")
-            };
+            let Some((name, rest)) = line.split_once('\t') else { bail!("no TAB in {line:?}") };
             let mut fields = rest.splitn(3, ' ');
             let (Some(kind), Some(location)) = (fields.next(), fields.next()) else {
                 bail!("too few fields in {line:?}")
             };
             let Some(state) = state_of(kind) else { continue };
             let acl = Acl::parse(fields.next().unwrap_or_default());
-            list.insert(
-                name.to_owned(),
-                Entry {
-                    state,
-                    location: location.to_owned(),
-                    acl,
-                },
-            );
+            list.insert(name.to_owned(), Entry { state, location: location.to_owned(), acl });
         }
         Ok(Self(list))
     }
@@ -199,10 +171,7 @@ mod tests {
         }"#;
         let (text, json) = (Dump::parse(text).unwrap(), Dump::parse(json).unwrap());
         assert_eq!(text, json);
-        assert_eq!(
-            text.get("user.a"),
-            Some(&Entry::active("be1.murder.test!default", "a\tlrs\t"))
-        );
+        assert_eq!(text.get("user.a"), Some(&Entry::active("be1.murder.test!default", "a\tlrs\t")));
         assert_eq!(text.get("user.r"), Some(&Entry::reserved("be2.murder.test!")));
         assert!(text.get("user.l").unwrap().is_local());
     }

@@ -61,9 +61,7 @@ impl Murder {
     pub async fn prepare(plan: Plan) -> Result<Self> {
         let engine = Engine::connect().await?;
         let turn = Turn::take().await?;
-        sweep(&engine)
-            .await
-            .context("clearing away what earlier runs left")?;
+        sweep(&engine).await.context("clearing away what earlier runs left")?;
         ensure_image(plan.suite).await?;
 
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -108,10 +106,7 @@ impl Murder {
                 ("ROLE", "backend".to_owned()),
                 ("MUPDATE_SERVER", mupdate.to_string()),
                 ("DELETE_MODE", mode.to_owned()),
-                (
-                    "RUN_CTL_MBOXLIST_M",
-                    u8::from(self.plan.mboxlist_at_start).to_string(),
-                ),
+                ("RUN_CTL_MBOXLIST_M", u8::from(self.plan.mboxlist_at_start).to_string()),
             ]
         };
         self.create(&self.be1, &common("delayed")).await?;
@@ -126,10 +121,7 @@ impl Murder {
             let environment = [
                 ("ROLE", "frontend".to_owned()),
                 ("MUPDATE_SERVER", mupdate.to_string()),
-                (
-                    "SERVERLIST",
-                    format!("{} {}", self.be1.server(), self.be2.server()),
-                ),
+                ("SERVERLIST", format!("{} {}", self.be1.server(), self.be2.server())),
             ];
             self.create(node, &environment).await?;
         }
@@ -148,9 +140,7 @@ impl Murder {
     /// Waits until both frontends have their first list.
     pub async fn wait_for_frontends(&self) -> Result<()> {
         for frontend in self.frontends() {
-            frontend
-                .wait_for_log("synchronization complete", 0, FIRST_LIST)
-                .await?;
+            frontend.wait_for_log("synchronization complete", 0, FIRST_LIST).await?;
         }
         Ok(())
     }
@@ -184,10 +174,7 @@ impl Murder {
     pub async fn create_user(&self, user: &str, backend: &Node) -> Result<()> {
         let mut admin = self.fe1.imap("cyrus").await?;
         // The partition must be named: without it, a frontend of Cyrus 3.6 crashes.
-        admin
-            .run(&format!("CREATE user.{user} {}", backend.location()))
-            .await?
-            .ok()?;
+        admin.run(&format!("CREATE user.{user} {}", backend.location())).await?.ok()?;
         Ok(())
     }
 
@@ -198,18 +185,12 @@ impl Murder {
     }
 
     fn remains(&self) -> Remains {
-        Remains {
-            nodes: self.nodes().map(Clone::clone),
-            network: self.network.clone(),
-        }
+        Remains { nodes: self.nodes().map(Clone::clone), network: self.network.clone() }
     }
 
     async fn create(&self, node: &Node, role: &[(&str, String)]) -> Result<()> {
-        let hosts: Vec<String> = self
-            .nodes()
-            .iter()
-            .map(|node| format!("{}:{}", node.server(), node.ip()))
-            .collect();
+        let hosts: Vec<String> =
+            self.nodes().iter().map(|node| format!("{}:{}", node.server(), node.ip())).collect();
         let mut environment = vec![
             ("SERVERNAME", node.server()),
             ("MUPDATE_RETRY_DELAY", self.plan.retry_delay.to_string()),
@@ -217,8 +198,7 @@ impl Murder {
             ("EXTRA_CONF", self.plan.extra_conf.clone()),
         ];
         environment.extend_from_slice(role);
-        node.create(&self.plan.suite.image(), &self.labels, &hosts, &environment)
-            .await
+        node.create(&self.plan.suite.image(), &self.labels, &hosts, &environment).await
     }
 }
 

@@ -33,11 +33,7 @@ impl Network {
         let mut last = None;
         for _ in 0..TRIES {
             let prefix = [10, 213, fastrand::u8(..)];
-            let network = Self {
-                engine: engine.clone(),
-                name: name.to_owned(),
-                prefix,
-            };
+            let network = Self { engine: engine.clone(), name: name.to_owned(), prefix };
             let request = NetworkCreateRequest {
                 name: name.to_owned(),
                 driver: Some("bridge".to_owned()),
@@ -95,18 +91,12 @@ impl Network {
             endpoint_config: Some(self.endpoint(ip)),
         };
         let docker = self.engine.docker();
-        docker
-            .connect_network(&self.name, request)
-            .await
-            .with_context(|| format!("plugging {container} in"))
+        docker.connect_network(&self.name, request).await.with_context(|| format!("plugging {container} in"))
     }
 
     /// Pulls a container's plug: packets vanish, as with a cut cable.
     pub(super) async fn disconnect(&self, container: &str) -> Result<()> {
-        let request = NetworkDisconnectRequest {
-            container: container.to_owned(),
-            force: Some(true),
-        };
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
         let docker = self.engine.docker();
         docker
             .disconnect_network(&self.name, request)

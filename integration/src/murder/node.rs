@@ -48,10 +48,7 @@ impl Node {
 
     /// The same node, over another connection to the engine.
     pub(super) fn over(&self, engine: &Engine) -> Self {
-        Self {
-            engine: engine.clone(),
-            ..self.clone()
-        }
+        Self { engine: engine.clone(), ..self.clone() }
     }
 
     /// Creates the container and starts it. Does not wait for Cyrus to answer.
@@ -66,12 +63,7 @@ impl Node {
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             hostname: Some(self.server()),
-            env: Some(
-                environment
-                    .iter()
-                    .map(|(key, value)| format!("{key}={value}"))
-                    .collect(),
-            ),
+            env: Some(environment.iter().map(|(key, value)| format!("{key}={value}")).collect()),
             labels: Some(labels.clone()),
             host_config: Some(HostConfig {
                 extra_hosts: Some(hosts.to_vec()),
@@ -79,9 +71,7 @@ impl Node {
                 cap_add: Some(vec!["NET_ADMIN".to_owned()]),
                 ..Default::default()
             }),
-            networking_config: Some(NetworkingConfig {
-                endpoints_config: Some(HashMap::from([endpoint])),
-            }),
+            networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([endpoint])) }),
             ..Default::default()
         };
         let options = CreateContainerOptionsBuilder::new().name(&self.container).build();
@@ -165,12 +155,7 @@ impl Node {
     pub async fn wait_for_log(&self, text: &str, skip: usize, limit: Duration) -> Result<Duration> {
         let what = format!("{}'s log saying {text:?}", self.name);
         let waited = eventually(limit, what, async || {
-            let count = self
-                .logs()
-                .await?
-                .lines()
-                .filter(|line| line.contains(text))
-                .count();
+            let count = self.logs().await?.lines().filter(|line| line.contains(text)).count();
             Ok((count > skip).then_some(()))
         });
         Ok(waited.await?.1)
@@ -178,19 +163,14 @@ impl Node {
 
     /// Starts a stopped container, and Cyrus in it.
     pub async fn start(&self) -> Result<()> {
-        self.at_engine("starting", async |docker| {
-            docker.start_container(&self.container, None).await
-        })
-        .await
+        self.at_engine("starting", async |docker| docker.start_container(&self.container, None).await).await
     }
 
     /// Stops Cyrus in order, then the container. Towards its address, connects now time out.
     pub async fn stop(&self) -> Result<()> {
         let options = StopContainerOptionsBuilder::new().t(10).build();
         self.at_engine("stopping", async |docker| {
-            docker
-                .stop_container(&self.container, Some(options.clone()))
-                .await
+            docker.stop_container(&self.container, Some(options.clone())).await
         })
         .await
     }
@@ -205,27 +185,19 @@ impl Node {
     pub async fn kill(&self) -> Result<()> {
         let options = KillContainerOptionsBuilder::new().signal("KILL").build();
         self.at_engine("killing", async |docker| {
-            docker
-                .kill_container(&self.container, Some(options.clone()))
-                .await
+            docker.kill_container(&self.container, Some(options.clone())).await
         })
         .await
     }
 
     /// Freezes every process: connections stay open and nothing answers.
     pub async fn pause(&self) -> Result<()> {
-        self.at_engine("pausing", async |docker| {
-            docker.pause_container(&self.container).await
-        })
-        .await
+        self.at_engine("pausing", async |docker| docker.pause_container(&self.container).await).await
     }
 
     /// Ends [`Node::pause`].
     pub async fn unpause(&self) -> Result<()> {
-        self.at_engine("unpausing", async |docker| {
-            docker.unpause_container(&self.container).await
-        })
-        .await
+        self.at_engine("unpausing", async |docker| docker.unpause_container(&self.container).await).await
     }
 
     /// Pulls the network cable.
@@ -235,12 +207,7 @@ impl Node {
 
     /// Plugs the network cable in again, with the same address.
     pub async fn plug(&self) -> Result<()> {
-        within(
-            PATIENCE,
-            "plugging in",
-            self.network.connect(&self.container, self.ip),
-        )
-        .await
+        within(PATIENCE, "plugging in", self.network.connect(&self.container, self.ip)).await
     }
 
     /// Stops Cyrus but not the container: connections are now refused.
@@ -260,10 +227,7 @@ impl Node {
 
     /// Sends a signal to the mupdate process alone: `STOP` makes it hang while the kernel still accepts for it.
     pub async fn signal_mupdate(&self, signal: &str) -> Result<()> {
-        self.exec_root(&["pkill", &format!("-{signal}"), "-x", "mupdate"])
-            .await?
-            .success()
-            .map(drop)
+        self.exec_root(&["pkill", &format!("-{signal}"), "-x", "mupdate"]).await?.success().map(drop)
     }
 
     /// The mupdate process, by pid and start time, so that not even a reused pid passes for the same one.
@@ -276,9 +240,7 @@ impl Node {
 
     /// Runs a command as Cyrus's own user.
     pub async fn exec(&self, command: &[&str]) -> Result<Output> {
-        self.engine
-            .exec(&self.container, "cyrus", command, PATIENCE)
-            .await
+        self.engine.exec(&self.container, "cyrus", command, PATIENCE).await
     }
 
     /// Runs a command as root.
@@ -309,18 +271,12 @@ impl Node {
 
     /// Keeps a copy of the list under a name. Cyrus should be stopped.
     pub async fn save_list(&self, label: &str) -> Result<()> {
-        self.exec_root(&["cp", "-p", LIST, &format!("{LIST}.{label}")])
-            .await?
-            .success()
-            .map(drop)
+        self.exec_root(&["cp", "-p", LIST, &format!("{LIST}.{label}")]).await?.success().map(drop)
     }
 
     /// Puts a saved list back, as a restored backup does. Cyrus must be stopped.
     pub async fn restore_list(&self, label: &str) -> Result<()> {
-        self.exec_root(&["cp", "-p", &format!("{LIST}.{label}"), LIST])
-            .await?
-            .success()
-            .map(drop)
+        self.exec_root(&["cp", "-p", &format!("{LIST}.{label}"), LIST]).await?.success().map(drop)
     }
 
     /// Everything that the node has logged.

@@ -63,10 +63,7 @@ impl FromStr for Suite {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match Self::ALL
-            .into_iter()
-            .find(|suite| suite.name() == name || suite.cyrus() == name)
-        {
+        match Self::ALL.into_iter().find(|suite| suite.name() == name || suite.cyrus() == name) {
             Some(suite) => Ok(suite),
             None => bail!("{name} is no suite: bullseye, bookworm, trixie or forky"),
         }

@@ -27,9 +27,7 @@ impl Remains {
     /// of its own, since those that the story used may be the very ones that are being torn down.
     pub(super) fn clear_blocking(&self, keep_logs: bool) -> Result<()> {
         let work = || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let engine = Engine::connect().await?;
                 if keep_logs {

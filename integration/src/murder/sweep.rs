@@ -28,16 +28,10 @@ async fn remove_owned(engine: &Engine, doomed: impl Fn(&str) -> bool) -> Result<
     let docker = engine.docker();
     let filter = HashMap::from([("label", vec![OWNER])]);
     let mine = |labels: &Option<HashMap<String, String>>| {
-        labels
-            .as_ref()
-            .and_then(|labels| labels.get(OWNER))
-            .is_some_and(|pid| doomed(pid))
+        labels.as_ref().and_then(|labels| labels.get(OWNER)).is_some_and(|pid| doomed(pid))
     };
     let mut removed = 0;
-    let options = ListContainersOptionsBuilder::new()
-        .all(true)
-        .filters(&filter)
-        .build();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
     for container in docker.list_containers(Some(options)).await? {
         if let (true, Some(id)) = (mine(&container.labels), &container.id) {
             remove_container(engine, id).await?;

@@ -23,12 +23,10 @@ impl Turn {
         let path = std::env::temp_dir().join("ravenry-murder.lock");
         let file = File::options().create(true).append(true).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        eventually(QUEUE, "waiting for another murder to end", async || {
-            match file.try_lock() {
-                Ok(()) => Ok(Some(())),
-                Err(TryLockError::WouldBlock) => Ok(None),
-                Err(TryLockError::Error(error)) => Err(error.into()),
-            }
+        eventually(QUEUE, "waiting for another murder to end", async || match file.try_lock() {
+            Ok(()) => Ok(Some(())),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error.into()),
         })
         .await?;
         Ok(Self { _file: file })

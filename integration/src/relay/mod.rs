@@ -59,11 +59,7 @@ impl Relay {
         });
         let mut task = JoinSet::new();
         task.spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self {
-            address,
-            shared,
-            _listener: task,
-        })
+        Ok(Self { address, shared, _listener: task })
     }
 
     /// Where the relay listens.
@@ -108,10 +104,7 @@ impl Relay {
 
     /// What went over each connection so far, as the two sides sent it, oldest connection first.
     pub fn transcripts(&self) -> Vec<Transcript> {
-        lock(&self.shared.tapes)
-            .iter()
-            .map(|tape| lock(tape).clone())
-            .collect()
+        lock(&self.shared.tapes).iter().map(|tape| lock(tape).clone()).collect()
     }
 
     /// Forgets the recordings of all connections; open ones go on being recorded unseen.
@@ -123,10 +116,7 @@ impl Relay {
 impl Shared {
     /// The action of the first fault that this event meets.
     fn action_on(&self, event: &session::Event) -> Option<Action> {
-        self.faults
-            .borrow()
-            .iter()
-            .find_map(|fault| fault.action_on(event))
+        self.faults.borrow().iter().find_map(|fault| fault.action_on(event))
     }
 }
 

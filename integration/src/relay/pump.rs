@@ -39,18 +39,8 @@ pub(super) async fn run(client: TcpStream, server: TcpStream, shared: &Shared, t
     let session = Mutex::new(Session::default());
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
-    let requests = Pump {
-        side: Side::Client,
-        shared,
-        session: &session,
-        tape,
-    };
-    let replies = Pump {
-        side: Side::Server,
-        shared,
-        session: &session,
-        tape,
-    };
+    let requests = Pump { side: Side::Client, shared, session: &session, tape };
+    let replies = Pump { side: Side::Server, shared, session: &session, tape };
     let mut replies = pin!(replies.run(server_in, client_out));
     tokio::select! {
         end = requests.run(client_in, server_out) => {
@@ -137,11 +127,7 @@ impl Pump<'_> {
         let mut faults = self.shared.faults.subscribe();
         // It ends with an error when the relay is gone, and then so is the connection.
         let _ = faults
-            .wait_for(|faults| {
-                !faults
-                    .iter()
-                    .any(|fault| fault.action_on(event) == Some(Action::Hang))
-            })
+            .wait_for(|faults| !faults.iter().any(|fault| fault.action_on(event) == Some(Action::Hang)))
             .await;
     }
 }

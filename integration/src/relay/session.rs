@@ -64,18 +64,12 @@ impl Session {
     }
 
     fn event(&self) -> Event {
-        Event {
-            greeted: self.greeted,
-            authenticated: self.authenticated,
-            ..Event::default()
-        }
+        Event { greeted: self.greeted, authenticated: self.authenticated, ..Event::default() }
     }
 }
 
 fn head(frame: &[u8]) -> (String, String) {
-    let mut words = words(frame)
-        .into_iter()
-        .map(|word| String::from_utf8_lossy(&word).into_owned());
+    let mut words = words(frame).into_iter().map(|word| String::from_utf8_lossy(&word).into_owned());
     let tag = words.next().unwrap_or_default();
     (tag, words.next().unwrap_or_default().to_ascii_uppercase())
 }

@@ -1,0 +1,162 @@
+//! Where things stand, in a form for people and scripts.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to `ravenry status`. Times are seconds since 1970.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `learning`, `following`, `standing-in`, `replaying` or `holding`.
+    pub state: String,
+    /// Since when.
+    pub since: u64,
+    /// Why.
+    pub reason: String,
+    /// An operator keeps it standing in.
+    pub held_by_operator: bool,
+    /// Names in the list.
+    pub entries: u64,
+    /// Names whose changes the master has not been given yet.
+    pub journal: u64,
+    /// Names that a person has to decide about.
+    pub conflicts: u64,
+    /// Frontends connected to the stream.
+    pub streams: usize,
+    /// Names that the master's list lacks, hides or places elsewhere, kept until somebody confirms it.
+    pub unconfirmed: u64,
+    /// Writes to the master whose outcome is unknown.
+    pub doubts: u64,
+    /// Names still to be compared, while replaying.
+    pub replaying: usize,
+    /// When a NOOP of the master last proved that our list is its list.
+    pub last_barrier: Option<u64>,
+    /// The real master.
+    pub master: MasterStatus,
+    /// Details of the journal.
+    pub journal_detail: JournalStatus,
+    /// Up to a hundred of the conflicts.
+    pub conflict_detail: Vec<ConflictStatus>,
+    /// The streams.
+    pub stream_detail: Vec<StreamStatus>,
+    /// The list on disk.
+    pub store: StoreStatus,
+    /// Of this program.
+    pub version: String,
+    /// When this process started.
+    pub started: u64,
+}
+
+/// The real master.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MasterStatus {
+    /// As configured.
+    pub address: String,
+    /// Whether the stream from it is up.
+    pub connected: bool,
+    /// From its banner.
+    pub servername: Option<String>,
+    /// From its banner.
+    pub version: Option<String>,
+    /// Why there is no connection.
+    pub last_error: Option<String>,
+}
+
+/// The journal.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// Changes.
+    pub records: u64,
+    /// When the oldest was made.
+    pub oldest: Option<u64>,
+}
+
+/// One name in conflict. `None`: the name does not exist there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictStatus {
+    /// The mailbox.
+    pub name: String,
+    /// Where we have it.
+    pub ours: Option<String>,
+    /// Where the master has it.
+    pub theirs: Option<String>,
+    /// Since when.
+    pub since: u64,
+}
+
+/// One stream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Address and port.
+    pub peer: String,
+    /// Who logged in.
+    pub identity: String,
+    /// Since when.
+    pub since: u64,
+    /// The last change written to it.
+    pub written_seq: u64,
+    /// Changes that wait for it.
+    pub lag: usize,
+}
+
+/// The list on disk.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The last change.
+    pub seq: u64,
+    /// Whether a master ever completed the list.
+    pub complete: bool,
+    /// Why nothing more is written.
+    pub poisoned: Option<String>,
+}
+
+fn ago(unix: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match now.saturating_sub(unix) {
+        s @ 0..=119 => format!("{s} s ago"),
+        s @ 120..=7199 => format!("{} min ago", s / 60),
+        s @ 7200..=172_799 => format!("{} h ago", s / 3600),
+        s => format!("{} days ago", s / 86_400),
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<14} {value}");
+        let held = if self.held_by_operator { ", held by an operator" } else { "" };
+        row("state", format!("{}{held}, since {}", self.state, ago(self.since)))?;
+        row("reason", self.reason.clone())?;
+        let master = &self.master;
+        row(
+            "master",
+            match (&master.last_error, &master.servername) {
+                (Some(error), _) if !master.connected => format!("{}: {error}", master.address),
+                (_, Some(name)) if master.connected => {
+                    format!("{} ({name}, {})", master.address, master.version.as_deref().unwrap_or("?"))
+                }
+                _ => format!("{}: not connected", master.address),
+            },
+        )?;
+        row("last barrier", self.last_barrier.map_or("never".into(), ago))?;
+        row("list", format!("{} names", self.entries))?;
+        let oldest = self.journal_detail.oldest.map(|at| format!(", the oldest {}", ago(at)));
+        row("journal", format!("{} names pending{}", self.journal, oldest.unwrap_or_default()))?;
+        row("in doubt", self.doubts.to_string())?;
+        row("unconfirmed", self.unconfirmed.to_string())?;
+        row("conflicts", self.conflicts.to_string())?;
+        for conflict in &self.conflict_detail {
+            let side = |place: &Option<String>| place.clone().unwrap_or_else(|| "nowhere".into());
+            let (ours, theirs) = (side(&conflict.ours), side(&conflict.theirs));
+            row("", format!("{}: here {ours}, at the master {theirs}", conflict.name))?;
+        }
+        row("streams", self.streams.to_string())?;
+        for stream in &self.stream_detail {
+            row("", format!("{} ({}), {} waiting", stream.peer, stream.identity, stream.lag))?;
+        }
+        if let Some(cause) = &self.store.poisoned {
+            row("store", format!("FAILED: {cause}"))?;
+        }
+        row("version", format!("{}, started {}", self.version, ago(self.started)))
+    }
+}

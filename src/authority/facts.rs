@@ -1,0 +1,49 @@
+//! What the state machine may look up. The store answers in the running process, a model in tests.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::list::{Entry, MailboxName};
+use crate::store::{Conflict, Doubt};
+
+/// A look-up failed; whoever asked cannot be answered truthfully.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the list cannot be read: {0}")]
+pub struct Unreadable(pub String);
+
+/// The committed facts about names. For one name they are only asked for while no commit of that name is
+/// under way, so what they say is current.
+pub trait Facts {
+    /// What the list holds.
+    fn entry(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
+    /// What the list held when the master's dump began, with which [`Difference`] was made.
+    fn listed(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
+    /// What the name was before our first write since the last sync; `None` when we wrote nothing.
+    fn base(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable>;
+    /// The active entry that our newest journalled write, a DEACTIVATE, took away.
+    fn deactivated(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
+    /// Writes whose outcome at the master is unknown.
+    fn doubts(&self, name: &MailboxName) -> Result<Vec<Doubt>, Unreadable>;
+    /// The conflict recorded for the name.
+    fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable>;
+    /// Whether the master's last snapshot took the name away and nobody confirmed it yet.
+    fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable>;
+    /// Every name that must be looked at when the master is back: those journalled, in the order of their
+    /// first record, and those in conflict or unconfirmed.
+    fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable>;
+    /// How many names the list holds.
+    fn entries(&self) -> u64;
+}
+
+/// Where the master's fresh list differs from ours at the moment its dump began.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Difference {
+    /// What the master holds for each name that differs; `None`: it lacks the name.
+    pub theirs: HashMap<MailboxName, Option<Entry>>,
+    /// More differed than is kept: only good for saying that the lists are strangers.
+    pub overflowed: bool,
+    /// How many names the master sent.
+    pub listed: u64,
+    /// How long the master took to send them; it answers nothing else meanwhile.
+    pub took: Duration,
+}

@@ -1,0 +1,232 @@
+//! A backend's change: forwarded to the master, or decided here.
+
+use super::{Answer, Busy, Call, Decision, Job, Machine, Now, SendId, State};
+use crate::authority::decide::decide;
+use crate::authority::facts::{Facts, Unreadable};
+use crate::authority::master::{Lost, MasterReply};
+use crate::authority::write::{Outcome, Refusal, Write};
+use crate::list::{Entry, MailboxName};
+use crate::store::{Change, JournalRecord, Verb};
+
+/// Who decides about a name at this moment.
+enum Judge {
+    /// Nobody can.
+    Nobody,
+    /// The master.
+    Master,
+    /// Ravenry.
+    Ourselves,
+    /// The master, once it was given what it missed of this name.
+    MasterAfterSettling,
+}
+
+impl Machine {
+    pub(super) fn start_call(&mut self, call: Call, now: Now, facts: &dyn Facts) {
+        let name = call.write.name().clone();
+        match self.judge(&name, facts) {
+            Err(why) => {
+                self.unreadable(&why);
+                self.reply(call.id, Outcome::Unavailable);
+            }
+            Ok(Judge::Nobody) => self.reply(call.id, Outcome::Unavailable),
+            Ok(Judge::Ourselves) => self.decide_here(call, None, now, facts),
+            Ok(Judge::Master) => self.forward(call, now, facts),
+            Ok(Judge::MasterAfterSettling) => {
+                let slot = self.names.entry(name.clone()).or_default();
+                slot.waiting.push_front(Job::Call(call));
+                self.start_settle(&name, now, facts);
+            }
+        }
+    }
+
+    fn judge(&self, name: &MailboxName, facts: &dyn Facts) -> Result<Judge, Unreadable> {
+        Ok(match self.state {
+            State::Learning => Judge::Nobody,
+            State::StandingIn | State::Holding if self.poisoned => Judge::Nobody,
+            State::StandingIn | State::Holding => Judge::Ourselves,
+            // What a person must decide is not decided by passing the next write on to one side.
+            State::Following | State::Replaying if facts.conflict(name)?.is_some() => {
+                if self.poisoned {
+                    Judge::Nobody
+                } else {
+                    Judge::Ourselves
+                }
+            }
+            // What is postponed waits for exactly the write that comes now.
+            State::Replaying if self.is_unsettled(name) && !self.is_postponed(name) => {
+                Judge::MasterAfterSettling
+            }
+            State::Following | State::Replaying => Judge::Master,
+        })
+    }
+
+    /// Asks the master, unless our list alone already says no.
+    fn forward(&mut self, call: Call, now: Now, facts: &dyn Facts) {
+        let name = call.write.name().clone();
+        match self.refused_beforehand(&call.write, facts) {
+            Ok(None) => {
+                let write = call.write.clone();
+                self.send(&name, write, Busy::Forwarding(call), now);
+            }
+            Ok(Some(refusal)) => self.reply(call.id, Outcome::Refused(refusal)),
+            Err(why) => {
+                self.unreadable(&why);
+                self.reply(call.id, Outcome::Unavailable);
+            }
+        }
+    }
+
+    fn refused_beforehand(&self, write: &Write, facts: &dyn Facts) -> Result<Option<Refusal>, Unreadable> {
+        let name = write.name();
+        Ok(match write {
+            // Rule 5: a DEACTIVATE of what is not there crashes masters up to 3.12.1.
+            Write::Deactivate { .. } => decide(write, facts.entry(name)?.as_ref()).err(),
+            // A name that the master's snapshot lacks, but nobody confirmed as gone, is not free.
+            Write::Reserve { .. } if self.state == State::Replaying || facts.unconfirmed(name)? => {
+                decide(write, facts.entry(name)?.as_ref()).err()
+            }
+            _ => None,
+        })
+    }
+
+    /// Decides a call from the list: journal, apply, and answer when durable. `doubt` is set when the
+    /// master was asked first and may still carry it out.
+    pub(super) fn decide_here(&mut self, call: Call, doubt: Option<Change>, now: Now, facts: &dyn Facts) {
+        let name = call.write.name().clone();
+        let held = match facts.entry(&name) {
+            Ok(held) => held,
+            Err(why) => {
+                self.unreadable(&why);
+                return self.reply(call.id, Outcome::Unavailable);
+            }
+        };
+        let (outcome, effect) = match decide(&call.write, held.as_ref()) {
+            Ok(effect) => (Outcome::Done, effect),
+            Err(refusal) => (Outcome::Refused(refusal), held.clone()),
+        };
+        let mut changes = Vec::new();
+        let mut publish = None;
+        // What changes nothing here is on record too: the master may hold what we missed.
+        if outcome == Outcome::Done {
+            changes.push(Change::Journal(record(&call, held.clone(), effect.clone(), now)));
+        }
+        if effect != held {
+            changes.push(Self::put(&name, effect.clone()));
+            publish = Some(effect);
+        }
+        changes.extend(doubt);
+        if changes.is_empty() {
+            return self.reply(call.id, outcome);
+        }
+        let answer = Answer { call: call.id, outcome, if_store_fails: Outcome::Unavailable };
+        self.commit(&name, changes, publish, Some(answer), false);
+    }
+
+    /// An exchange with the master ended.
+    pub(super) fn sent(
+        &mut self,
+        id: SendId,
+        result: Result<MasterReply, Lost>,
+        now: Now,
+        facts: &dyn Facts,
+    ) {
+        let Some((name, era)) = self.sends.remove(&id) else { return };
+        let current = era == self.era;
+        let busy = self.names.get_mut(&name).and_then(|slot| slot.busy.take());
+        match (busy, result) {
+            (Some(Busy::Forwarding(call)), Ok(MasterReply::Done)) if current => {
+                self.granted(call, now, facts)
+            }
+            // Done, but before or after the list that we have or shall have? As good as no reply.
+            (Some(Busy::Forwarding(call)), Ok(MasterReply::Done)) => {
+                let doubt = Self::doubt(&name, call.write.effect(), now);
+                self.names.entry(name.clone()).or_default().waiting.push_front(Job::Call(call));
+                self.commit(&name, vec![doubt], None, None, false);
+            }
+            (Some(Busy::Forwarding(call)), Ok(MasterReply::Refused(text))) => {
+                self.reply(call.id, Outcome::Refused(Refusal::Master(text)));
+            }
+            (Some(Busy::Forwarding(call)), Err(lost)) => {
+                let doubt = match &lost {
+                    Lost::InDoubt(_) => Some(Self::doubt(&name, call.write.effect(), now)),
+                    Lost::Unsent(_) => None,
+                };
+                self.unanswered(&lost, now);
+                if matches!(self.state, State::StandingIn | State::Holding) && !self.poisoned {
+                    self.decide_here(call, doubt, now, facts);
+                } else {
+                    self.reply(call.id, Outcome::Unavailable);
+                }
+            }
+            (Some(Busy::Replaying(write)), Ok(_)) if !current => {
+                self.settle_next(&name);
+                let doubt = Self::doubt(&name, write.effect(), now);
+                self.commit(&name, vec![doubt], None, None, false);
+            }
+            (Some(Busy::Replaying(write)), result) => self.replayed(&name, write, result, now, facts),
+            (other, _) => {
+                if let Some(slot) = self.names.get_mut(&name) {
+                    slot.busy = other;
+                }
+            }
+        }
+        self.woken.push_back(name);
+    }
+
+    /// The master said OK: our list follows.
+    fn granted(&mut self, call: Call, now: Now, facts: &dyn Facts) {
+        let name = call.write.name().clone();
+        let effect = call.write.effect();
+        self.know_theirs(&name, effect.clone());
+        self.fence(&name, now);
+        let (held, unconfirmed) = match (facts.entry(&name), facts.unconfirmed(&name)) {
+            (Ok(held), Ok(unconfirmed)) => (held, unconfirmed),
+            (Err(why), _) | (_, Err(why)) => {
+                self.unreadable(&why);
+                return self.reply(call.id, Outcome::Done);
+            }
+        };
+        let mut changes = Vec::new();
+        let publish = (effect != held).then(|| effect.clone());
+        if publish.is_some() {
+            changes.push(Self::put(&name, effect));
+        }
+        if unconfirmed {
+            changes.push(Change::Confirm { name: name.clone() });
+        }
+        let settles = self.is_unsettled(&name);
+        if settles {
+            changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
+        }
+        if changes.is_empty() || self.poisoned {
+            return self.reply(call.id, Outcome::Done);
+        }
+        let answer = Answer { call: call.id, outcome: Outcome::Done, if_store_fails: Outcome::Done };
+        self.commit(&name, changes, publish, Some(answer), settles);
+    }
+
+    /// The master did not answer a write, or a barrier: from now on it is lost.
+    pub(super) fn unanswered(&mut self, lost: &Lost, now: Now) {
+        if matches!(self.state, State::Following | State::Replaying) {
+            self.out.push(Decision::Reconnect);
+            self.master_lost(lost.to_string(), now);
+        }
+    }
+}
+
+fn record(call: &Call, before: Option<Entry>, after: Option<Entry>, now: Now) -> JournalRecord {
+    JournalRecord {
+        name: call.write.name().clone(),
+        verb: match call.write {
+            Write::Reserve { .. } => Verb::Reserve,
+            Write::Activate { .. } => Verb::Activate,
+            Write::Deactivate { .. } => Verb::Deactivate,
+            Write::Delete { .. } => Verb::Delete,
+        },
+        before,
+        after,
+        identity: call.origin.identity.to_string(),
+        peer: call.origin.peer.to_string(),
+        at_unix: now.unix,
+    }
+}

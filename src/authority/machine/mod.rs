@@ -1,0 +1,375 @@
+//! The state machine: who decides about a name, and what follows from that.
+//!
+//! Pure: events and the time go in, decisions come out; what is committed is asked through
+//! [`Facts`]. One thing at a time happens to one name: while an exchange with the master or a commit for it
+//! is under way, what else concerns it waits in its [`Slot`], so every decision is made on committed facts.
+//!
+//! | file | what |
+//! |---|---|
+//! | `event` | what goes in and comes out |
+//! | `call` | a backend's change: forwarded to the master, or decided here |
+//! | `settle` | one name compared with the master's list, and put right |
+//! | `lines` | what the master's stream says while we follow |
+//! | `states` | the transitions |
+
+mod call;
+mod event;
+mod lines;
+mod settle;
+mod states;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+pub use event::{BarrierId, CallId, CommitId, Decision, Event, Now, SendId, State};
+
+use super::facts::{Facts, Unreadable};
+use super::write::{Origin, Outcome, Write};
+use crate::list::{Entry, MailboxName};
+use crate::store::{Change, Doubt};
+
+/// How far a fresh list of the master may take names away before a person is asked (rule 10).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Guard {
+    /// Part of the list, 0 to 1, that may be missing or moved.
+    pub share: f64,
+    /// So many names are never suspicious.
+    pub at_least: u64,
+    /// More names than this always are.
+    pub at_most: u64,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { share: 0.01, at_least: 10, at_most: 100 }
+    }
+}
+
+impl Guard {
+    fn trips(&self, taken: u64, entries: u64) -> bool {
+        taken > self.at_most || (taken > self.at_least && taken as f64 > self.share * entries as f64)
+    }
+}
+
+/// What the machine is run with.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Policy {
+    /// When a master's list is too poor to be believed.
+    pub guard: Guard,
+    /// How long an exchange with the master may take before the master counts as lost.
+    pub deadline: Duration,
+    /// The same, for a minute after the master was lost: a master that hangs again costs less.
+    pub short_deadline: Duration,
+    /// How many names are replayed at once.
+    pub replay_concurrency: usize,
+    /// How long a name deactivated here waits for the rest of its XFER before the master's active mailbox
+    /// wins.
+    pub postpone: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            guard: Guard::default(),
+            deadline: Duration::from_secs(2),
+            short_deadline: Duration::from_millis(500),
+            replay_concurrency: 16,
+            postpone: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the list on disk is worth when the process starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Restored {
+    /// There is none, or it was never complete.
+    Nothing,
+    /// It was served a short while ago.
+    Fresh,
+    /// It was last served too long ago to be believed before it was compared with the master's.
+    Stale,
+}
+
+/// A call waiting for its name, or under way.
+#[derive(Clone, PartialEq, Debug)]
+struct Call {
+    id: CallId,
+    write: Write,
+    origin: Origin,
+}
+
+/// What waits for a name.
+#[derive(Clone, PartialEq, Debug)]
+enum Job {
+    Call(Call),
+    /// Compare with the master and put right.
+    Settle,
+}
+
+/// What is under way for a name.
+#[derive(Clone, PartialEq, Debug)]
+enum Busy {
+    /// The master is asked for a caller.
+    Forwarding(Call),
+    /// The master is given what it missed.
+    Replaying(Write),
+    /// A commit; afterwards the caller gets this answer.
+    Committing { answer: Option<Answer>, settles: bool },
+}
+
+/// What a caller is told when a commit has ended.
+#[derive(Clone, PartialEq, Debug)]
+struct Answer {
+    call: CallId,
+    outcome: Outcome,
+    /// What the master granted is true without us; what we granted is nothing unless it is durable.
+    if_store_fails: Outcome,
+}
+
+/// Everything about one name that is not settled in the list.
+#[derive(Default, Debug)]
+struct Slot {
+    busy: Option<Busy>,
+    waiting: VecDeque<Job>,
+    /// The newest news of the master that could not be judged yet: the stream and our exchanges are two
+    /// connections, so a line may be older than the reply we already had.
+    line: Option<Option<Entry>>,
+    /// Lines are judged when this barrier, begun after our last exchange, has passed.
+    fence: Option<BarrierId>,
+}
+
+impl Slot {
+    fn idle(&self) -> bool {
+        self.busy.is_none() && self.waiting.is_empty() && self.line.is_none() && self.fence.is_none()
+    }
+}
+
+/// The names still to be compared with the master's list.
+#[derive(Default, Debug)]
+struct Replay {
+    todo: VecDeque<MailboxName>,
+    unsettled: HashSet<MailboxName>,
+    postponed: HashMap<MailboxName, Duration>,
+    /// Refused once by the master; `true` while we wait to hear on the stream what it holds instead.
+    refused: HashMap<MailboxName, bool>,
+    running: usize,
+    steps: u64,
+    /// Everything goes to the master, also what the merge would have waited for.
+    reseed: bool,
+}
+
+/// See the module's page.
+pub struct Machine {
+    policy: Policy,
+    state: State,
+    held: bool,
+    stale: bool,
+    reseed: bool,
+    poisoned: bool,
+    names: HashMap<MailboxName, Slot>,
+    /// What the master is being asked, and since which of its lists.
+    sends: HashMap<SendId, (MailboxName, u64)>,
+    /// Counts the times the master was lost. A reply to a question from before proves nothing about a list
+    /// that came after.
+    era: u64,
+    commits: HashMap<CommitId, MailboxName>,
+    /// What the master is known to hold where it is not what the list holds (or held, see `listed`).
+    theirs: HashMap<MailboxName, Option<Entry>>,
+    /// Names that were being committed when the master was lost: in our list soon, but not in the state of it
+    /// that the next comparison may be made with.
+    unfinished: HashSet<MailboxName>,
+    replay: Option<Replay>,
+    /// Names to be looked at before the event is done with.
+    woken: VecDeque<MailboxName>,
+    last_dump: Duration,
+    barrier_running: Option<BarrierId>,
+    barrier_wanted: bool,
+    barriers: u64,
+    next: u64,
+    last_trip: Option<Duration>,
+    out: Vec<Decision>,
+}
+
+impl Machine {
+    /// A machine that has heard nothing yet.
+    pub fn new(policy: Policy, restored: Restored) -> Self {
+        Self {
+            policy,
+            state: if restored == Restored::Fresh { State::StandingIn } else { State::Learning },
+            held: false,
+            stale: restored == Restored::Stale,
+            reseed: false,
+            poisoned: false,
+            names: HashMap::new(),
+            sends: HashMap::new(),
+            era: 0,
+            commits: HashMap::new(),
+            theirs: HashMap::new(),
+            unfinished: HashSet::new(),
+            replay: None,
+            woken: VecDeque::new(),
+            last_dump: Duration::ZERO,
+            barrier_running: None,
+            barrier_wanted: false,
+            barriers: 0,
+            next: 0,
+            last_trip: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Who decides now.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether a person keeps Ravenry standing in.
+    pub fn held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether the store has failed, so that nothing more can be promised.
+    pub fn poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Names still to be compared with the master's list, while replaying.
+    pub fn replaying(&self) -> usize {
+        self.replay.as_ref().map_or(0, |replay| replay.unsettled.len())
+    }
+
+    /// Takes one event; the decisions are to be carried out in their order.
+    pub fn handle(&mut self, event: Event, now: Now, facts: &dyn Facts) -> Vec<Decision> {
+        match event {
+            Event::Call(id, write, origin) => {
+                let name = write.name().clone();
+                self.enqueue(name, Job::Call(Call { id, write, origin }));
+            }
+            Event::Sent(id, result) => self.sent(id, result, now, facts),
+            Event::Committed(id, result) => self.committed(id, result),
+            Event::Barrier(id, result) => self.barrier_ended(id, result, now),
+            Event::MasterUp(identity) => self.master_up(&identity),
+            Event::MasterList(difference) => self.master_list(difference, facts),
+            Event::Loaded(took) => self.loaded(took),
+            Event::MasterChanged(name, entry) => self.line(name, entry, facts),
+            Event::MasterLost(reason) => self.master_lost(reason, now),
+            Event::StandIn => self.stand_in(),
+            Event::Follow => self.follow(),
+            Event::Accept => self.accept(),
+            Event::Reseed => self.begin_reseed(),
+            Event::Tick => self.tick(),
+        }
+        while let Some(name) = self.woken.pop_front() {
+            self.advance(&name, now, facts);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn enqueue(&mut self, name: MailboxName, job: Job) {
+        self.names.entry(name.clone()).or_default().waiting.push_back(job);
+        self.woken.push_back(name);
+    }
+
+    /// Starts what waits for a name, as far as nothing is under way for it.
+    fn advance(&mut self, name: &MailboxName, now: Now, facts: &dyn Facts) {
+        loop {
+            let Some(slot) = self.names.get_mut(name) else {
+                return;
+            };
+            if slot.busy.is_some() {
+                return;
+            }
+            match slot.waiting.pop_front() {
+                Some(Job::Call(call)) => self.start_call(call, now, facts),
+                Some(Job::Settle) => self.start_settle(name, now, facts),
+                None => {
+                    // A line that came while the name was busy, with no barrier to wait for any more.
+                    if slot.fence.is_none()
+                        && let Some(line) = slot.line.take()
+                    {
+                        self.judge_line(name, line, facts);
+                        continue;
+                    }
+                    if slot.idle() {
+                        self.names.remove(name);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn occupy(&mut self, name: &MailboxName, busy: Busy) {
+        self.names.entry(name.clone()).or_default().busy = Some(busy);
+    }
+
+    fn send(&mut self, name: &MailboxName, write: Write, busy: Busy, now: Now) {
+        self.next += 1;
+        let id = SendId(self.next);
+        self.sends.insert(id, (name.clone(), self.era));
+        self.occupy(name, busy);
+        let deadline = self.deadline(now);
+        self.out.push(Decision::Send(id, write, deadline));
+    }
+
+    fn commit(
+        &mut self,
+        name: &MailboxName,
+        changes: Vec<Change>,
+        publish: Option<Option<Entry>>,
+        answer: Option<Answer>,
+        settles: bool,
+    ) {
+        self.next += 1;
+        let id = CommitId(self.next);
+        self.commits.insert(id, name.clone());
+        self.occupy(name, Busy::Committing { answer, settles });
+        let publish = publish.map(|entry| (name.clone(), entry));
+        self.out.push(Decision::Commit { id, changes, publish });
+    }
+
+    fn reply(&mut self, call: CallId, outcome: Outcome) {
+        self.out.push(Decision::Reply(call, outcome, None));
+    }
+
+    fn committed(&mut self, id: CommitId, result: Result<u64, String>) {
+        let Some(name) = self.commits.remove(&id) else {
+            return;
+        };
+        let busy = self.names.get_mut(&name).and_then(|slot| slot.busy.take());
+        if let Some(Busy::Committing { answer, settles }) = busy {
+            match (&result, answer) {
+                (Ok(seq), Some(answer)) => {
+                    self.out.push(Decision::Reply(answer.call, answer.outcome, Some(*seq)));
+                }
+                (Err(_), Some(answer)) => self.reply(answer.call, answer.if_store_fails),
+                (_, None) => {}
+            }
+            if settles {
+                self.settled(&name);
+            }
+        }
+        if let Err(reason) = result {
+            self.poison(&reason);
+        }
+        self.woken.push_back(name);
+    }
+
+    fn put(name: &MailboxName, entry: Option<Entry>) -> Change {
+        match entry {
+            Some(entry) => Change::Put { name: name.clone(), entry },
+            None => Change::Remove { name: name.clone() },
+        }
+    }
+
+    fn doubt(name: &MailboxName, effect: Option<Entry>, now: Now) -> Change {
+        Change::Doubt { name: name.clone(), doubt: Doubt { effect, at_unix: now.unix } }
+    }
+
+    /// A look-up failed: nothing can be promised on this store any more.
+    fn unreadable(&mut self, why: &Unreadable) {
+        self.poison(&why.to_string());
+    }
+}

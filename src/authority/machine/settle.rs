@@ -1,0 +1,293 @@
+//! One name compared with the master's list, and put right.
+
+use super::{Busy, Decision, Job, Machine, Now, State};
+use crate::authority::facts::{Facts, Unreadable};
+use crate::authority::master::{Lost, MasterReply};
+use crate::authority::write::Write;
+use crate::list::{Base, Entry, EntryState, MailboxName, Sides, Step, merge};
+use crate::store::{Change, Conflict, Doubt};
+
+/// Everything that the merge of one name looks at.
+struct Evidence {
+    base: Option<Option<Entry>>,
+    theirs: Option<Entry>,
+    ours: Option<Entry>,
+    doubts: Vec<Doubt>,
+    deactivated: Option<Entry>,
+    conflict: Option<Conflict>,
+    unconfirmed: bool,
+}
+
+impl Machine {
+    pub(super) fn is_unsettled(&self, name: &MailboxName) -> bool {
+        self.replay.as_ref().is_some_and(|replay| replay.unsettled.contains(name))
+    }
+
+    pub(super) fn is_postponed(&self, name: &MailboxName) -> bool {
+        self.replay.as_ref().is_some_and(|replay| replay.postponed.contains_key(name))
+    }
+
+    /// Remembers what the master holds now, as long as that matters.
+    pub(super) fn know_theirs(&mut self, name: &MailboxName, entry: Option<Entry>) {
+        if self.state == State::Replaying {
+            self.theirs.insert(name.clone(), entry);
+        } else {
+            self.theirs.remove(name);
+        }
+    }
+
+    /// Keeps as many names under comparison as the policy allows.
+    pub(super) fn pump(&mut self) {
+        loop {
+            let Some(replay) = &mut self.replay else { return };
+            if replay.running >= self.policy.replay_concurrency {
+                return;
+            }
+            let Some(name) = replay.todo.pop_front() else {
+                return self.finish_replay();
+            };
+            if !replay.unsettled.contains(&name) {
+                continue; // a call of a backend had it settled first
+            }
+            replay.running += 1;
+            self.enqueue(name, Job::Settle);
+        }
+    }
+
+    /// A comparison ended, whatever came of it.
+    pub(super) fn settled(&mut self, name: &MailboxName) {
+        if let Some(replay) = &mut self.replay
+            && replay.unsettled.remove(name)
+        {
+            replay.postponed.remove(name);
+            replay.steps += 1;
+            replay.running = replay.running.saturating_sub(1);
+            self.pump();
+        }
+    }
+
+    pub(super) fn start_settle(&mut self, name: &MailboxName, now: Now, facts: &dyn Facts) {
+        let wanted = match self.state {
+            State::Replaying => self.is_unsettled(name),
+            State::Following => self.theirs.contains_key(name),
+            // The master was lost meanwhile; its next list brings the name up again.
+            State::Learning | State::StandingIn | State::Holding => false,
+        };
+        if !wanted {
+            return;
+        }
+        match self.evidence(name, facts) {
+            Ok(evidence) => self.put_right(name, evidence, now),
+            Err(why) => {
+                self.unreadable(&why);
+                self.settled(name);
+            }
+        }
+    }
+
+    fn evidence(&self, name: &MailboxName, facts: &dyn Facts) -> Result<Evidence, Unreadable> {
+        let ours = facts.entry(name)?;
+        let conflict = facts.conflict(name)?;
+        let theirs = match self.theirs.get(name) {
+            Some(theirs) => theirs.clone(),
+            None if self.state == State::Replaying => facts.listed(name)?,
+            None => ours.clone(),
+        };
+        let base = match (&conflict, facts.base(name)?) {
+            // A conflict on record remembers the last common state; the journal since then does not.
+            (Some(conflict), _) => Some(conflict.base.clone()),
+            (None, base) => base,
+        };
+        Ok(Evidence {
+            base,
+            theirs,
+            ours,
+            doubts: facts.doubts(name)?,
+            deactivated: facts.deactivated(name)?,
+            conflict,
+            unconfirmed: facts.unconfirmed(name)?,
+        })
+    }
+
+    fn put_right(&mut self, name: &MailboxName, evidence: Evidence, now: Now) {
+        let Evidence { base, theirs, ours, doubts, deactivated, conflict, unconfirmed } = evidence;
+        let known = match &base {
+            Some(was) => Base::Was(was.as_ref()),
+            None => Base::Untouched,
+        };
+        let sides = Sides { base: known, theirs: theirs.as_ref(), ours: ours.as_ref() };
+        let step = merge(sides, doubts.iter().map(|doubt| doubt.effect.as_ref()));
+        let mut changes = Vec::new();
+        if base.is_some() && conflict.is_none() {
+            changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
+        }
+        let reseed = self.replay.as_ref().is_some_and(|replay| replay.reseed);
+        match step {
+            Step::Agreed => {
+                if conflict.is_some() {
+                    changes.push(Change::ResolveConflict { name: name.clone() });
+                    changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
+                }
+                if unconfirmed {
+                    changes.push(Change::Confirm { name: name.clone() });
+                }
+                self.conclude(name, changes, None);
+            }
+            Step::Send => self.replay_ours(name, theirs, ours, &doubts, now),
+            Step::Wait | Step::Conflict if reseed => self.replay_ours(name, theirs, ours, &doubts, now),
+            Step::Adopt => self.adopt(name, theirs, changes, unconfirmed),
+            // Deleted and reserved anew, not deactivated: the old mailbox is gone.
+            Step::Postpone if deactivated.is_none() => self.replay_ours(name, theirs, ours, &doubts, now),
+            Step::Postpone => {
+                let waited = self.replay.as_mut().map(|replay| {
+                    let first = *replay.postponed.entry(name.clone()).or_insert(now.since_start);
+                    now.since_start.saturating_sub(first)
+                });
+                if waited.is_some_and(|waited| waited < self.policy.postpone) {
+                    if let Some(replay) = &mut self.replay {
+                        replay.running = replay.running.saturating_sub(1);
+                    }
+                    return; // the tick brings it up again
+                }
+                self.revive(name, deactivated);
+            }
+            Step::Wait => {
+                changes.push(Change::Unconfirmed { name: name.clone(), theirs });
+                self.conclude(name, changes, None);
+            }
+            Step::Conflict => {
+                let at_unix = conflict.as_ref().map_or(now.unix, |known| known.at_unix);
+                let base = base.flatten();
+                if conflict.is_none() {
+                    self.out
+                        .push(Decision::Notice(format!("conflict: {name} differs here and at the master")));
+                }
+                let conflict = Conflict { name: name.clone(), base, theirs, ours, at_unix };
+                changes.push(Change::Conflict(conflict));
+                self.conclude(name, changes, None);
+            }
+        }
+    }
+
+    /// An XFER never came to its end: the mailbox is live where it was, as it was before the DEACTIVATE.
+    fn revive(&mut self, name: &MailboxName, entry: Option<Entry>) {
+        self.settle_next(name);
+        self.commit(name, vec![Self::put(name, entry.clone())], Some(entry), None, false);
+    }
+
+    fn adopt(
+        &mut self,
+        name: &MailboxName,
+        theirs: Option<Entry>,
+        mut changes: Vec<Change>,
+        unconfirmed: bool,
+    ) {
+        changes.push(Self::put(name, theirs.clone()));
+        if unconfirmed {
+            changes.push(Change::Confirm { name: name.clone() });
+        }
+        self.conclude(name, changes, Some(theirs));
+    }
+
+    fn conclude(&mut self, name: &MailboxName, changes: Vec<Change>, publish: Option<Option<Entry>>) {
+        if self.state == State::Following {
+            self.theirs.remove(name);
+        }
+        if changes.is_empty() {
+            return self.settled(name);
+        }
+        self.commit(name, changes, publish, None, true);
+    }
+
+    pub(super) fn settle_next(&mut self, name: &MailboxName) {
+        self.names.entry(name.clone()).or_default().waiting.push_front(Job::Settle);
+    }
+
+    /// Gives the master what we hold, in the form that can neither crash it nor hide a live mailbox.
+    fn replay_ours(
+        &mut self,
+        name: &MailboxName,
+        theirs: Option<Entry>,
+        ours: Option<Entry>,
+        doubts: &[Doubt],
+        now: Now,
+    ) {
+        let name = name.clone();
+        let write = match ours {
+            // The master grants a reservation only where nobody holds the name, so the old entry goes first.
+            // If we are killed after that, the doubt on record says that its absence is our doing.
+            Some(Entry { location, state: EntryState::Reserved })
+                if theirs.is_some_and(|theirs| theirs.is_active() || theirs.location != location) =>
+            {
+                if !doubts.iter().any(|doubt| doubt.effect.is_none()) {
+                    self.settle_next(&name);
+                    return self.commit(&name, vec![Self::doubt(&name, None, now)], None, None, false);
+                }
+                Write::Delete { name }
+            }
+            None => Write::Delete { name },
+            Some(Entry { location, state: EntryState::Reserved }) => Write::Reserve { name, location },
+            Some(Entry { location, state: EntryState::Active(acl) }) => {
+                Write::Activate { name, location, acl }
+            }
+        };
+        let name = &write.name().clone();
+        self.send(name, write.clone(), Busy::Replaying(write), now);
+    }
+
+    pub(super) fn replayed(
+        &mut self,
+        name: &MailboxName,
+        write: Write,
+        result: Result<MasterReply, Lost>,
+        now: Now,
+        facts: &dyn Facts,
+    ) {
+        match result {
+            Ok(MasterReply::Done) => {
+                self.know_theirs(name, write.effect());
+                self.fence(name, now);
+                if facts.entry(name) != Ok(write.effect()) {
+                    return self.settle_next(name); // that was the first of two steps
+                }
+                let mut changes = vec![Change::Settle { name: name.clone(), upto: u64::MAX }];
+                match (facts.conflict(name), facts.unconfirmed(name)) {
+                    (Ok(conflict), Ok(unconfirmed)) => {
+                        changes.extend(conflict.map(|c| Change::ResolveConflict { name: c.name }));
+                        changes.extend(unconfirmed.then(|| Change::Confirm { name: name.clone() }));
+                    }
+                    (Err(why), _) | (_, Err(why)) => self.unreadable(&why),
+                }
+                self.commit(name, changes, None, None, true);
+            }
+            Ok(MasterReply::Refused(text)) => {
+                // Something took the name between the master's list and our write: hear what, once.
+                if let Some(replay) = &mut self.replay
+                    && !replay.refused.contains_key(name)
+                {
+                    replay.refused.insert(name.clone(), true);
+                    replay.running = replay.running.saturating_sub(1);
+                    return self.fence(name, now);
+                }
+                self.out.push(Decision::Notice(format!("the master refused our {name}: {text}")));
+                let base = facts.base(name).ok().flatten().flatten();
+                let conflict = Conflict {
+                    name: name.clone(),
+                    base,
+                    theirs: self.theirs.get(name).cloned().flatten(),
+                    ours: write.effect(),
+                    at_unix: now.unix,
+                };
+                let settle = Change::Settle { name: name.clone(), upto: u64::MAX };
+                self.commit(name, vec![Change::Conflict(conflict), settle], None, None, true);
+            }
+            Err(lost) => {
+                self.unanswered(&lost, now);
+                if let Lost::InDoubt(_) = lost {
+                    let doubt = Self::doubt(name, write.effect(), now);
+                    self.commit(name, vec![doubt], None, None, false);
+                }
+            }
+        }
+    }
+}

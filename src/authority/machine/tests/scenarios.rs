@@ -1,0 +1,1 @@
+//! Named situations, told step by step.

@@ -1,0 +1,374 @@
+//! The loop: one event at a time into the machine, its decisions carried out in their order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::committer::Committer;
+use super::handle::{Options, Order, Standing};
+use super::intake::{Intake, Outcome as Arrived, synced};
+use crate::authority::facts::Facts;
+use crate::authority::feed::Feed;
+use crate::authority::machine::{
+    BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Restored, SendId, State,
+};
+use crate::authority::master::{LinkEpoch, LinkEvent, Lost, Master, MasterIdentity, MasterReply};
+use crate::authority::recorded::Recorded;
+use crate::authority::write::{Origin, Outcome, Write};
+use crate::list;
+use crate::store::{Change, Doubt, Store, StoreError};
+
+/// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
+/// had the OK can deadlock with itself (Cyrus issue 5926).
+const STREAM_BOUND: Duration = Duration::from_millis(20);
+
+/// How often the time is recorded at which the list was last served.
+const ATTENDED_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a write of unknown outcome is watched for: a master that hung may carry it out when it wakes.
+const DOUBT_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// What the handle asks of the task.
+pub(super) enum Command {
+    Write { origin: Origin, write: Write, reply: oneshot::Sender<Outcome> },
+    Fence(oneshot::Sender<()>),
+    Silent(Lost),
+    Order(Order, oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What the task began and has ended.
+pub(super) enum Done {
+    Committed(CommitId, Result<u64, String>),
+    Sent(SendId, Result<MasterReply, Lost>),
+    Barrier(BarrierId, Result<(), Lost>),
+}
+
+pub(super) struct Driver {
+    machine: Machine,
+    facts: Recorded,
+    master: Arc<dyn Master>,
+    feed: Feed,
+    committer: Committer,
+    done: mpsc::UnboundedSender<Done>,
+    finished: mpsc::UnboundedReceiver<Done>,
+    callers: HashMap<CallId, oneshot::Sender<Outcome>>,
+    next_call: u64,
+    intake: Intake,
+    /// The next list replaces ours.
+    replace: bool,
+    started: Instant,
+    attended: Instant,
+    standing: watch::Sender<Standing>,
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Driver {
+    pub(super) fn new(
+        store: Store,
+        master: Arc<dyn Master>,
+        feed: Feed,
+        options: Options,
+    ) -> (Self, watch::Receiver<Standing>) {
+        let stats = store.stats();
+        let age = stats.attended_at.map(|at| Duration::from_secs(unix().saturating_sub(at)));
+        let (restored, reason) = match age {
+            _ if !stats.complete => (Restored::Nothing, "no list yet; waiting for the master's".to_owned()),
+            Some(age) if age <= options.max_unattended => {
+                (Restored::Fresh, format!("started with the list of {} s ago", age.as_secs()))
+            }
+            _ => (Restored::Stale, "the list on disk is too old to be served unseen".to_owned()),
+        };
+        let machine = Machine::new(options.policy, restored);
+        let (standing, watching) = watch::channel(Standing {
+            state: machine.state(),
+            since_unix: unix(),
+            reason,
+            held: false,
+            poisoned: false,
+            master: None,
+            connected: false,
+            last_error: None,
+            last_barrier_unix: None,
+            replaying: 0,
+        });
+        let (done, finished) = mpsc::unbounded_channel();
+        let committer = Committer::spawn(store.clone(), feed.clone(), done.clone());
+        let now = Instant::now();
+        let driver = Self {
+            machine,
+            facts: Recorded { store, listed: None },
+            master,
+            feed,
+            committer,
+            done,
+            finished,
+            callers: HashMap::new(),
+            next_call: 0,
+            intake: Intake::Idle,
+            replace: restored == Restored::Nothing,
+            started: now,
+            attended: now,
+            standing,
+        };
+        (driver, watching)
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut link: mpsc::Receiver<LinkEvent>,
+    ) {
+        {
+            let standing = self.standing.borrow();
+            tracing::info!(state = standing.state.word(), reason = %standing.reason, "authority started");
+        }
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(done) = self.finished.recv() => self.finished(done),
+                Some(event) = link.recv() => self.linked(event).await,
+                command = commands.recv() => match command {
+                    None => return,
+                    Some(Command::Stop(reply)) => return self.stop(reply).await,
+                    Some(Command::Fence(reply)) => {
+                        // What the barrier covers was handed over before it returned: take it in first.
+                        while let Ok(event) = link.try_recv() {
+                            self.linked(event).await;
+                        }
+                        let at = unix();
+                        self.standing.send_if_modified(|s| s.last_barrier_unix.replace(at) != Some(at));
+                        self.committer.fence(reply);
+                    }
+                    Some(command) => self.command(command),
+                },
+                _ = tick.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Write { origin, write, reply } => {
+                self.next_call += 1;
+                let id = CallId(self.next_call);
+                self.callers.insert(id, reply);
+                self.feed_machine(Event::Call(id, write, origin));
+            }
+            Command::Silent(lost) => {
+                if matches!(self.machine.state(), State::Following | State::Replaying) {
+                    self.feed_machine(Event::MasterLost(lost.to_string()));
+                    self.master.reconnect();
+                }
+            }
+            Command::Order(order, reply) => {
+                tracing::warn!(?order, "an operator's order");
+                self.feed_machine(match order {
+                    Order::StandIn => Event::StandIn,
+                    Order::Follow => Event::Follow,
+                    Order::Accept => Event::Accept,
+                    Order::Reseed => Event::Reseed,
+                });
+                let _ = reply.send(());
+            }
+            Command::Fence(_) | Command::Stop(_) => {}
+        }
+    }
+
+    fn finished(&mut self, done: Done) {
+        self.feed_machine(match done {
+            Done::Committed(id, result) => Event::Committed(id, result),
+            Done::Sent(id, result) => Event::Sent(id, result),
+            Done::Barrier(id, result) => {
+                if result.is_ok() {
+                    self.standing.send_modify(|standing| standing.last_barrier_unix = Some(unix()));
+                }
+                Event::Barrier(id, result)
+            }
+        });
+    }
+
+    fn tick(&mut self) {
+        self.feed_machine(Event::Tick);
+        let replaying = self.machine.replaying();
+        self.standing.send_if_modified(|s| std::mem::replace(&mut s.replaying, replaying) != replaying);
+        if self.attended.elapsed() >= ATTENDED_EVERY && self.machine.state() != State::Learning {
+            self.attended = Instant::now();
+            let mut changes = vec![Change::Attended { at_unix: unix() }];
+            if self.machine.state() == State::Following {
+                changes.extend(self.expired_doubts());
+            }
+            self.committer.submit(None, changes, None);
+        }
+    }
+
+    fn expired_doubts(&self) -> Vec<Change> {
+        let store = &self.facts.store;
+        if store.stats().doubts == 0 {
+            return Vec::new();
+        }
+        let before = unix().saturating_sub(DOUBT_KEPT.as_secs());
+        let doubts = store.snapshot().and_then(|snapshot| snapshot.doubts(None, 10_000));
+        let doubts = doubts.unwrap_or_default();
+        let old = |doubts: &[Doubt]| doubts.iter().all(|doubt| doubt.at_unix < before);
+        doubts.into_iter().filter(|(_, all)| old(all)).map(|(name, _)| Change::Undoubt { name }).collect()
+    }
+
+    async fn linked(&mut self, event: LinkEvent) {
+        let result = match event {
+            LinkEvent::Up(epoch, identity) => self.link_up(epoch, identity).await,
+            LinkEvent::Listed(epoch, part) => self.intake.push(epoch, part).await,
+            LinkEvent::Complete(epoch) => self.list_complete(epoch).await,
+            LinkEvent::Changed(_, changes) => {
+                for (name, entry) in changes {
+                    self.feed_machine(Event::MasterChanged(name, entry));
+                }
+                Ok(())
+            }
+            LinkEvent::Down(_, reason) => {
+                self.intake = Intake::Idle;
+                self.standing.send_if_modified(|standing| {
+                    let known = !standing.connected && standing.last_error.as_ref() == Some(&reason);
+                    standing.connected = false;
+                    standing.last_error = Some(reason.clone());
+                    if !known {
+                        tracing::warn!(%reason, "no link to the master");
+                    }
+                    !known
+                });
+                self.feed_machine(Event::MasterLost(reason));
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "the master's list could not be taken in");
+            self.intake = Intake::Idle;
+        }
+    }
+
+    async fn link_up(&mut self, epoch: LinkEpoch, identity: MasterIdentity) -> Result<(), StoreError> {
+        if let Some(order) = list::Order::of_version(&identity.version)
+            && order != self.facts.store.stats().order
+        {
+            tracing::warn!(?order, version = %identity.version, "the master keeps another order: re-keying");
+            self.facts.store.commit(vec![Change::SetOrder(order)]).await?;
+        }
+        self.standing.send_modify(|standing| {
+            standing.master = Some(identity.clone());
+            standing.connected = true;
+            standing.last_error = None;
+        });
+        let replace = self.replace && self.machine.state() == State::Learning;
+        self.intake = Intake::begin(&self.facts.store, epoch, replace).await?;
+        self.feed_machine(Event::MasterUp(identity));
+        Ok(())
+    }
+
+    async fn list_complete(&mut self, epoch: LinkEpoch) -> Result<(), StoreError> {
+        let record = synced(self.standing.borrow().master.as_ref(), unix());
+        match self.intake.complete(&self.facts.store, epoch, record).await? {
+            Arrived::Loaded(began) => {
+                self.replace = false;
+                self.facts.store.commit(vec![Change::Attended { at_unix: unix() }]).await?;
+                self.feed_machine(Event::Loaded(began.at.elapsed()));
+            }
+            Arrived::Compared(difference, snapshot) => {
+                self.facts.listed = Some(*snapshot);
+                self.feed_machine(Event::MasterList(difference));
+            }
+            Arrived::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn feed_machine(&mut self, event: Event) {
+        let now = Now { since_start: self.started.elapsed(), unix: unix() };
+        let facts: &dyn Facts = &self.facts;
+        let decisions = self.machine.handle(event, now, facts);
+        for decision in decisions {
+            self.carry_out(decision);
+        }
+    }
+
+    fn carry_out(&mut self, decision: Decision) {
+        match decision {
+            Decision::Send(id, write, deadline) => {
+                let (exchange, done) = (self.master.send(write, deadline), self.done.clone());
+                tokio::spawn(async move {
+                    let _ = done.send(Done::Sent(id, exchange.await));
+                });
+            }
+            Decision::Commit { id, changes, publish } => self.committer.submit(Some(id), changes, publish),
+            Decision::Reply(call, outcome, seq) => self.reply(call, outcome, seq),
+            Decision::Barrier(id, deadline) => {
+                let (barrier, done) = (self.master.barrier(deadline), self.done.clone());
+                tokio::spawn(async move {
+                    let _ = done.send(Done::Barrier(id, barrier.await));
+                });
+            }
+            Decision::Reconnect => self.master.reconnect(),
+            Decision::Reload => {
+                self.replace = true;
+                self.feed.close_all();
+                self.master.reconnect();
+            }
+            Decision::ForgetListed => self.facts.listed = None,
+            Decision::Enter(state, reason) => self.entered(state, reason),
+            Decision::Notice(text) => tracing::warn!("{text}"),
+        }
+    }
+
+    fn entered(&mut self, state: State, reason: String) {
+        tracing::warn!(state = state.word(), %reason, "state");
+        if state == State::Learning {
+            self.feed.close_all();
+        }
+        if state == State::Following {
+            let record = synced(self.standing.borrow().master.as_ref(), unix());
+            self.committer.submit(None, vec![Change::Synced(record)], None);
+        }
+        let (held, poisoned) = (self.machine.held(), self.machine.poisoned());
+        self.standing.send_modify(|standing| {
+            if standing.state != state {
+                standing.since_unix = unix();
+            }
+            standing.state = state;
+            standing.reason = reason;
+            standing.held = held;
+            standing.poisoned = poisoned;
+        });
+    }
+
+    fn reply(&mut self, call: CallId, outcome: Outcome, seq: Option<u64>) {
+        let Some(caller) = self.callers.remove(&call) else { return };
+        match seq {
+            Some(seq) if !self.feed.is_written(seq) => {
+                let feed = self.feed.clone();
+                tokio::spawn(async move {
+                    feed.written(seq, STREAM_BOUND).await;
+                    let _ = caller.send(outcome);
+                });
+            }
+            // A caller that does not wait any more has been told that the outcome is unknown.
+            _ => drop(caller.send(outcome)),
+        }
+    }
+
+    async fn stop(self, reply: oneshot::Sender<()>) {
+        if self.machine.state() != State::Learning {
+            let attended = vec![Change::Attended { at_unix: unix() }];
+            if let Err(error) = self.facts.store.commit(attended).await {
+                tracing::error!(%error, "the time of stopping could not be recorded");
+            }
+        }
+        self.feed.close_all();
+        let _ = reply.send(());
+    }
+}

@@ -1,0 +1,191 @@
+//! What the faces and the operator hold of the authority.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::driver::{Command, Driver};
+use crate::authority::facts::Unreadable;
+use crate::authority::feed::{Feed, Subscription};
+use crate::authority::machine::{Policy, State};
+use crate::authority::master::{BoxFuture, LinkEvent, Master, MasterIdentity};
+use crate::authority::namespace::{BARRIER_BOUND, Namespace};
+use crate::authority::write::{Origin, Outcome, Write};
+use crate::list::{Entry, MailboxName};
+use crate::store::{Snapshot, Store};
+
+/// How many writes may be under way; more wait their turn. Half of what the store lets wait for its disk.
+const WRITES_UNDER_WAY: usize = 8192;
+
+/// A write is answered within this, whatever happens; backends wait ten seconds.
+const WRITE_BOUND: Duration = Duration::from_secs(8);
+
+/// What the authority is run with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// See [`Policy`].
+    pub policy: Policy,
+    /// A list on disk that was not served for longer than this is not believed.
+    pub max_unattended: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { policy: Policy::default(), max_unattended: Duration::from_secs(3600) }
+    }
+}
+
+/// Where things stand, for people and monitors.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Standing {
+    /// Who decides.
+    pub state: State,
+    /// Since when: seconds since 1970.
+    pub since_unix: u64,
+    /// Why.
+    pub reason: String,
+    /// A person keeps Ravenry standing in.
+    pub held: bool,
+    /// The store has failed.
+    pub poisoned: bool,
+    /// What the master last said of itself.
+    pub master: Option<MasterIdentity>,
+    /// Whether the link to it is up.
+    pub connected: bool,
+    /// Why it last went down, or did not come up.
+    pub last_error: Option<String>,
+    /// When a barrier last passed: seconds since 1970.
+    pub last_barrier_unix: Option<u64>,
+    /// Names still to be compared, while replaying.
+    pub replaying: usize,
+}
+
+/// What a person can order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Stand in, whatever the master says.
+    StandIn,
+    /// Let the master decide again.
+    Follow,
+    /// Take the master's list in place of ours.
+    Accept,
+    /// Make the master's list ours.
+    Reseed,
+}
+
+/// The authority's task has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the authority has stopped")]
+pub struct Stopped;
+
+/// A handle to the authority; clones are the same one.
+#[derive(Clone)]
+pub struct Authority {
+    commands: mpsc::Sender<Command>,
+    store: Store,
+    feed: Feed,
+    master: Arc<dyn Master>,
+    standing: watch::Receiver<Standing>,
+    admission: Arc<Semaphore>,
+}
+
+impl Authority {
+    /// Starts the task. `events` is the other end of what `master` reports to.
+    pub fn spawn(
+        store: Store,
+        master: Arc<dyn Master>,
+        events: mpsc::Receiver<LinkEvent>,
+        options: Options,
+    ) -> Self {
+        let (commands, received) = mpsc::channel(1024);
+        let feed = Feed::default();
+        let (driver, standing) = Driver::new(store.clone(), master.clone(), feed.clone(), options);
+        tokio::spawn(driver.run(received, events));
+        let admission = Arc::new(Semaphore::new(WRITES_UNDER_WAY));
+        Self { commands, store, feed, master, standing, admission }
+    }
+
+    /// Where things stand, now and whenever it changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// The store, for statistics.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How many streams are fed.
+    pub fn streams(&self) -> usize {
+        self.feed.subscribers()
+    }
+
+    /// Gives an order; returns when it was taken.
+    pub async fn order(&self, order: Order) -> Result<(), Stopped> {
+        let (reply, taken) = oneshot::channel();
+        self.commands.send(Command::Order(order, reply)).await.map_err(|_| Stopped)?;
+        taken.await.map_err(|_| Stopped)
+    }
+
+    /// Ends the task: what was acknowledged is durable already; the time is recorded, streams end.
+    pub async fn stop(&self) {
+        let (reply, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(reply)).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    async fn pass_barrier(self) {
+        let state = self.standing.borrow().state;
+        if !matches!(state, State::Following | State::Replaying) {
+            return;
+        }
+        if let Err(lost) = self.master.barrier(BARRIER_BOUND * 2 / 3).await {
+            let _ = self.commands.send(Command::Silent(lost)).await;
+            return;
+        }
+        let (reply, passed) = oneshot::channel();
+        if self.commands.send(Command::Fence(reply)).await.is_ok() {
+            let _ = passed.await;
+        }
+    }
+}
+
+impl Namespace for Authority {
+    fn write(&self, origin: Origin, write: Write) -> BoxFuture<Outcome> {
+        let (commands, admission) = (self.commands.clone(), self.admission.clone());
+        Box::pin(async move {
+            let answered = tokio::time::timeout(WRITE_BOUND, async move {
+                let _turn = admission.acquire_owned().await.ok()?;
+                let (reply, answer) = oneshot::channel();
+                commands.send(Command::Write { origin, write, reply }).await.ok()?;
+                answer.await.ok()
+            });
+            answered.await.ok().flatten().unwrap_or(Outcome::Unavailable)
+        })
+    }
+
+    fn barrier(&self) -> BoxFuture<()> {
+        let passing = self.clone().pass_barrier();
+        Box::pin(async move {
+            let _ = tokio::time::timeout(BARRIER_BOUND, passing).await;
+        })
+    }
+
+    fn may_serve(&self) -> bool {
+        self.standing.borrow().state != State::Learning
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, Unreadable> {
+        Ok(self.store.snapshot()?)
+    }
+
+    fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
+        Ok(self.store.get(name)?)
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.feed.subscribe()
+    }
+}

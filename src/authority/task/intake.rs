@@ -1,0 +1,97 @@
+//! The master's list, while it arrives: compared with ours, or taken in its place.
+
+use std::time::Instant;
+
+use crate::authority::differ::Differ;
+use crate::authority::facts::Difference;
+use crate::authority::master::{LinkEpoch, MasterIdentity};
+use crate::authority::recorded::{conflicting, journalled, unconfirmed};
+use crate::list::{Entry, MailboxName};
+use crate::store::{Change, Loader, Snapshot, Store, StoreError, Synced};
+
+/// What is done with the list of the present connection.
+pub(super) enum Intake {
+    /// No connection, or its list is through.
+    Idle,
+    /// It becomes our list.
+    Loading(Loader, Began),
+    /// It is compared with ours.
+    Comparing(Box<Differ>, Began),
+}
+
+/// Which connection, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    pub(super) epoch: LinkEpoch,
+    pub(super) at: Instant,
+}
+
+/// What a complete list amounts to.
+pub(super) enum Outcome {
+    Loaded(Began),
+    Compared(Difference, Box<Snapshot>),
+    Nothing,
+}
+
+impl Intake {
+    pub(super) async fn begin(store: &Store, epoch: LinkEpoch, replace: bool) -> Result<Self, StoreError> {
+        let began = Began { epoch, at: Instant::now() };
+        Ok(if replace {
+            Self::Loading(store.begin_load().await?, began)
+        } else {
+            Self::Comparing(Box::new(Differ::new(store.snapshot()?)), began)
+        })
+    }
+
+    pub(super) async fn push(
+        &mut self,
+        epoch: LinkEpoch,
+        part: Vec<(MailboxName, Entry)>,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Loading(loader, began) if began.epoch == epoch => loader.put(part).await,
+            Self::Comparing(differ, began) if began.epoch == epoch => differ.push(part),
+            _ => Ok(()),
+        }
+    }
+
+    /// The master said that its list is whole.
+    pub(super) async fn complete(
+        &mut self,
+        store: &Store,
+        epoch: LinkEpoch,
+        synced: Synced,
+    ) -> Result<Outcome, StoreError> {
+        match std::mem::replace(self, Self::Idle) {
+            Self::Loading(loader, began) if began.epoch == epoch => {
+                loader.finish(synced).await?;
+                forget_what_we_owed(store).await?;
+                Ok(Outcome::Loaded(began))
+            }
+            Self::Comparing(differ, began) if began.epoch == epoch => {
+                let (difference, snapshot) = differ.finish(began.at.elapsed())?;
+                Ok(Outcome::Compared(difference, Box::new(snapshot)))
+            }
+            _ => Ok(Outcome::Nothing),
+        }
+    }
+}
+
+/// The master's list is ours now: there is nothing left to replay, to confirm or to decide.
+async fn forget_what_we_owed(store: &Store) -> Result<(), StoreError> {
+    let snapshot = store.snapshot()?;
+    let mut changes: Vec<Change> = Vec::new();
+    changes.extend(journalled(&snapshot)?.into_iter().map(|name| Change::Settle { name, upto: u64::MAX }));
+    changes.extend(conflicting(&snapshot)?.into_iter().map(|name| Change::ResolveConflict { name }));
+    changes.extend(unconfirmed(&snapshot)?.into_iter().map(|name| Change::Confirm { name }));
+    if !changes.is_empty() {
+        store.commit(changes).await?;
+    }
+    Ok(())
+}
+
+/// The record of a completed comparison.
+pub(super) fn synced(identity: Option<&MasterIdentity>, at_unix: u64) -> Synced {
+    let text = |pick: fn(&MasterIdentity) -> &String| identity.map(pick).cloned().unwrap_or_default();
+    Synced { master: text(|i| &i.servername), version: text(|i| &i.version), at_unix }
+}

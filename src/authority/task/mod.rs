@@ -1,0 +1,15 @@
+//! The task that drives the state machine: it feeds it what happens and carries out what it decides.
+//!
+//! | file | what |
+//! |---|---|
+//! | `handle` | what the faces and the operator hold: [`Authority`] |
+//! | `driver` | the loop |
+//! | `intake` | the master's list, while it arrives |
+//! | `committer` | commits in order, then publishes in the same order |
+
+mod committer;
+mod driver;
+mod handle;
+mod intake;
+
+pub use handle::{Authority, Options, Order, Standing, Stopped};

@@ -1,0 +1,333 @@
+//! `ravenry serve`: every room wired to its neighbours.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::{Failure, exit};
+use crate::admin::Ask;
+use crate::admin::server::{ControlSocket, Operator};
+use crate::admin::status::{ConflictStatus, JournalStatus, MasterStatus, Status, StoreStatus, StreamStatus};
+use crate::authority::machine::{Guard, Policy, State};
+use crate::authority::master::BoxFuture;
+use crate::authority::task::{Authority, Options, Order, Standing};
+use crate::config::{Config, Severity};
+use crate::list::Entry;
+use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
+use crate::mupdate::server::{Server, ServerConfig};
+use crate::net::sasl::server::Gate;
+use crate::net::secret::Secret;
+use crate::net::tls;
+use crate::net::users::Users;
+use crate::store::{Options as StoreOptions, Store};
+use crate::telemetry::{log, metrics};
+
+/// Conflicts that `status` names; the rest are counted.
+const CONFLICTS_SHOWN: usize = 100;
+
+pub(super) fn run(config: Config) -> Result<(), Failure> {
+    log::start();
+    for finding in config.check() {
+        match finding.severity {
+            Severity::Error => {
+                return Err(Failure::new(exit::CONFIG, format!("{}: {}", finding.key, finding.text)));
+            }
+            Severity::Warning => tracing::warn!(key = finding.key, "{}", finding.text),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
+    let done = runtime.block_on(serve(config));
+    // Reads of a slow client may still be in a blocking thread: they are not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let unavailable = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(exit::UNAVAILABLE, format!("{what}: {error}"))
+    };
+    let mut stopping = Signals::new().map_err(|error| unavailable("signals", &error))?;
+    let store = open_store(&config)?;
+    let (events, link_events) = mpsc::channel(64);
+    let link = MasterLink::spawn(link_config(&config)?, events);
+    let authority = Authority::spawn(store, Arc::new(link), link_events, options(&config));
+    let server = Server::new(server_config(&config)?, Arc::new(authority.clone()));
+    if let Some(listen) = config.metrics.as_ref().map(|metrics| metrics.listen) {
+        metrics::serve(listen).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
+    }
+    let desk = Arc::new(Desk::new(&config, authority.clone(), server.clone()));
+    let socket = ControlSocket::bind(&config.admin.socket)
+        .await
+        .map_err(|error| unavailable(&config.admin.socket.display().to_string(), &error))?;
+    let answering = desk.clone();
+    let control = tokio::spawn(async move { socket.serve(answering).await });
+    let measuring = tokio::spawn(measure(desk));
+
+    let (stop, stopped) = watch::channel(false);
+    let faces = tokio::spawn(listen(config, authority.clone(), server, stopped));
+    let outcome = tokio::select! {
+        () = stopping.recv() => Ok(()),
+        ended = wait_for_failure(faces) => ended,
+    };
+    tracing::warn!("stopping");
+    let _ = stop.send(true);
+    authority.stop().await;
+    // Sessions see the feed end and close bare; give them their bound.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    control.abort();
+    measuring.abort();
+    let _ = control.await;
+    outcome
+}
+
+async fn wait_for_failure(faces: tokio::task::JoinHandle<Result<(), Failure>>) -> Result<(), Failure> {
+    match faces.await {
+        Ok(Err(failure)) => Err(failure),
+        // Listening ends without a failure only when it was told to.
+        Ok(Ok(())) | Err(_) => std::future::pending().await,
+    }
+}
+
+/// Listens whenever there is a list that may be served, and only then (rule 2): a frontend that finds nobody
+/// keeps its list and tries again, one that were told anything else would lose it.
+async fn listen(
+    config: Config,
+    authority: Authority,
+    server: Server,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let mut standing = authority.standing();
+    loop {
+        tokio::select! {
+            ready = standing.wait_for(|standing| standing.state != State::Learning) => {
+                if ready.is_err() {
+                    return Ok(());
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+        let (close, closed) = watch::channel(false);
+        let mut listening = tokio::task::JoinSet::new();
+        for address in &config.mupdate.listen {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{address}: {error}")))?;
+            tracing::info!(%address, "listening for the murder");
+            let (server, closed) = (server.clone(), closed.clone());
+            listening.spawn(async move { server.serve(listener, closed).await });
+        }
+        let stopped = tokio::select! {
+            _ = standing.wait_for(|standing| standing.state == State::Learning) => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        let _ = close.send(true);
+        while listening.join_next().await.is_some() {}
+        if stopped {
+            return Ok(());
+        }
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn open_store(config: &Config) -> Result<Store, Failure> {
+    let dir = config.state_dir.join("list");
+    let options = StoreOptions {
+        cache_bytes: config.store.cache.get(),
+        hot_entries: config.store.hot_entries,
+        ..StoreOptions::default()
+    };
+    std::fs::create_dir_all(&config.state_dir)
+        .map_err(|error| Failure::new(exit::CONFIG, format!("{}: {error}", config.state_dir.display())))?;
+    Store::open(&dir, options).map_err(|error| Failure::new(exit::UNAVAILABLE, error))
+}
+
+fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
+    let master = &config.master;
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
+    let password = Secret::read(&master.password_file).map_err(|error| wrong(&error))?;
+    let tls = match &master.tls_ca_file {
+        None => Tls::Off,
+        Some(authorities) => {
+            let host = master.address.rsplit_once(':').map_or("", |(host, _)| host);
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error))?;
+            Tls::StartTls(tls::client(authorities).map_err(|error| wrong(&error))?, name)
+        }
+    };
+    Ok(LinkConfig {
+        tls,
+        silence: master.deadline.get(),
+        connect_deadline: master.deadline.get(),
+        connections: master.connections,
+        ..LinkConfig::new(&master.address, &master.user, password)
+    })
+}
+
+fn options(config: &Config) -> Options {
+    let guard =
+        Guard { share: config.guard.share, at_least: config.guard.at_least, at_most: config.guard.at_most };
+    let policy = Policy {
+        guard,
+        deadline: config.master.deadline.get(),
+        short_deadline: config.master.short_deadline.get(),
+        replay_concurrency: config.replay.concurrency,
+        postpone: config.replay.postpone.get(),
+    };
+    Options { policy, max_unattended: config.max_unattended.get() }
+}
+
+fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
+    let mupdate = &config.mupdate;
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
+    let users = Users::load(&mupdate.users_file).map_err(|error| wrong(&error))?;
+    let gate = Arc::new(Gate::new(users).map_err(|error| wrong(&error))?);
+    let tls = match (&mupdate.certificate, &mupdate.key) {
+        (Some(certificate), Some(key)) => Some(tls::server(certificate, key).map_err(|error| wrong(&error))?),
+        _ => None,
+    };
+    let servername = mupdate.servername.clone().unwrap_or_else(host_name);
+    Ok(ServerConfig {
+        allow_plaintext: mupdate.allow_plaintext,
+        tls,
+        login_timeout: mupdate.login_timeout.get(),
+        failed_login_delay: mupdate.failed_login_delay.get(),
+        write_stall: mupdate.write_stall.get(),
+        max_connections: mupdate.max_connections,
+        max_unauthenticated: mupdate.max_unauthenticated,
+        ..ServerConfig::new(servername, gate)
+    })
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "ravenry".into() } else { name.trim().to_owned() }
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+async fn measure(desk: Arc<Desk>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        metrics::record(&desk.status(), unix());
+    }
+}
+
+/// What the control socket reaches.
+struct Desk {
+    authority: Authority,
+    server: Server,
+    master_address: String,
+    started: u64,
+}
+
+impl Desk {
+    fn new(config: &Config, authority: Authority, server: Server) -> Self {
+        Self { authority, server, master_address: config.master.address.clone(), started: unix() }
+    }
+
+    fn conflicts(&self) -> Vec<ConflictStatus> {
+        let conflicts =
+            self.authority.store().snapshot().and_then(|list| list.conflicts(None, CONFLICTS_SHOWN));
+        let place = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.location.to_string());
+        conflicts
+            .unwrap_or_default()
+            .into_iter()
+            .map(|conflict| ConflictStatus {
+                name: conflict.name.to_string(),
+                ours: place(&conflict.ours),
+                theirs: place(&conflict.theirs),
+                since: conflict.at_unix,
+            })
+            .collect()
+    }
+}
+
+impl Operator for Desk {
+    fn status(&self) -> Status {
+        let standing: Standing = self.authority.standing().borrow().clone();
+        let stats = self.authority.store().stats();
+        let streams = self.server.streams();
+        let identity = standing.master.as_ref();
+        Status {
+            state: standing.state.word().into(),
+            since: standing.since_unix,
+            reason: standing.reason,
+            held_by_operator: standing.held,
+            entries: stats.entries,
+            journal: stats.journalled_names,
+            conflicts: stats.conflicts,
+            streams: streams.len(),
+            unconfirmed: stats.unconfirmed,
+            doubts: stats.doubts,
+            replaying: standing.replaying,
+            last_barrier: standing.last_barrier_unix,
+            master: MasterStatus {
+                address: self.master_address.clone(),
+                connected: standing.connected,
+                servername: identity.map(|identity| identity.servername.clone()),
+                version: identity.map(|identity| identity.version.clone()),
+                last_error: standing.last_error,
+            },
+            journal_detail: JournalStatus {
+                records: stats.journal_records,
+                oldest: stats.oldest_journal_unix,
+            },
+            conflict_detail: if stats.conflicts > 0 { self.conflicts() } else { Vec::new() },
+            stream_detail: streams
+                .into_iter()
+                .map(|stream| StreamStatus {
+                    peer: stream.peer.to_string(),
+                    identity: stream.identity.to_string(),
+                    since: stream.since_unix,
+                    written_seq: stream.written_seq,
+                    lag: stream.lag,
+                })
+                .collect(),
+            store: StoreStatus {
+                seq: stats.seq,
+                complete: stats.complete,
+                poisoned: stats.poisoned.map(|cause| cause.to_string()),
+            },
+            version: env!("CARGO_PKG_VERSION").into(),
+            started: self.started,
+        }
+    }
+
+    fn order(&self, ask: Ask) -> BoxFuture<Result<(), String>> {
+        let authority = self.authority.clone();
+        Box::pin(async move {
+            let order = match ask {
+                Ask::StandIn => Order::StandIn,
+                Ask::Follow => Order::Follow,
+                Ask::Status => return Ok(()),
+            };
+            authority.order(order).await.map_err(|stopped| stopped.to_string())
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! What is wrong with a configuration that parses.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::Config;
+use crate::net::tls;
+use crate::net::users::Users;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// It works, but somebody should know.
+    Warning,
+    /// `ravenry serve` would not start, or not do its work.
+    Error,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The key it is about.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+impl Config {
+    /// Looks at everything that can be judged without the network.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |severity, key, text: String| findings.push(Finding { severity, key, text });
+        if self.mupdate.listen.is_empty() {
+            find(Severity::Error, "mupdate.listen", "no address to listen on".into());
+        }
+        match Users::load(&self.mupdate.users_file) {
+            Err(error) => find(
+                Severity::Error,
+                "mupdate.users_file",
+                format!("{error}; make it with `ravenry user add NAME`"),
+            ),
+            Ok(users) if users.is_empty() => {
+                find(Severity::Error, "mupdate.users_file", "nobody can log in: no users".into());
+            }
+            Ok(_) => {}
+        }
+        if self.mupdate.allow_plaintext {
+            find(
+                Severity::Warning,
+                "mupdate.allow_plaintext",
+                "PLAIN without TLS shows the murder's password to everybody on the path".into(),
+            );
+        }
+        match (&self.mupdate.certificate, &self.mupdate.key) {
+            (Some(certificate), Some(key)) => {
+                if let Err(error) = tls::server(certificate, key) {
+                    find(Severity::Error, "mupdate.certificate", error.to_string());
+                }
+            }
+            (None, None) => {}
+            _ => find(Severity::Error, "mupdate.certificate", "certificate and key come together".into()),
+        }
+        if !self.master.address.contains(':') {
+            find(Severity::Error, "master.address", "must be host:port, such as mm.example.org:3905".into());
+        }
+        match secret_is_private(&self.master.password_file) {
+            Err(error) => find(
+                Severity::Error,
+                "master.password_file",
+                format!("{}: {error}", self.master.password_file.display()),
+            ),
+            Ok(false) => find(
+                Severity::Warning,
+                "master.password_file",
+                format!("{} can be read by everybody: chmod 600", self.master.password_file.display()),
+            ),
+            Ok(true) => {}
+        }
+        if let Some(authorities) = &self.master.tls_ca_file
+            && let Err(error) = tls::client(authorities)
+        {
+            find(Severity::Error, "master.tls_ca_file", error.to_string());
+        }
+        if !(0.0..=1.0).contains(&self.guard.share) {
+            find(Severity::Error, "guard.share", "must be between 0 and 1".into());
+        }
+        for (key, relay) in [("lmtp", &self.lmtp), ("imap", &self.imap)] {
+            if relay.is_some() {
+                find(
+                    Severity::Warning,
+                    key,
+                    "this release does not serve it: mail clients and MTAs keep using the frontends".into(),
+                );
+            }
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings
+    }
+}
+
+fn secret_is_private(path: &Path) -> std::io::Result<bool> {
+    std::fs::read(path)?;
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o004 == 0)
+}

@@ -1,0 +1,257 @@
+//! One authenticated connection to a MUPDATE server.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use ravenry_parsers::mupdate::{
+    CommandBody, ReplyDecoder, ReplyFault, ReplyLimits, SaslServerLine, ServerLine, Status, put_command,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::LinkConfig;
+use crate::authority::master::MasterIdentity;
+use crate::net::sasl::client::{Login, SaslError};
+use crate::net::stream::Stream;
+
+/// Whether the link to the master is under TLS.
+#[derive(Clone, Default)]
+pub enum Tls {
+    /// Never.
+    #[default]
+    Off,
+    /// STARTTLS before the login, or no login at all; the certificate must be for this name.
+    StartTls(Arc<ClientConfig>, ServerName<'static>),
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("Off"),
+            Self::StartTls(_, name) => write!(f, "StartTls({name:?})"),
+        }
+    }
+}
+
+/// Why a connection cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The network, or the other host, ended it.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The server closed the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// What it sent is not MUPDATE.
+    #[error("{0}")]
+    Fault(#[from] ReplyFault),
+    /// It said something other than the protocol has in this place.
+    #[error("the server answered {what} with {said}")]
+    Unexpected {
+        /// What we had said.
+        what: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// It refused our login.
+    #[error("the server refused the login of {user}: {text}")]
+    Refused {
+        /// Who we said we are.
+        user: String,
+        /// Its words.
+        text: String,
+    },
+    /// The login failed on our side.
+    #[error(transparent)]
+    Sasl(#[from] SaslError),
+    /// TLS is demanded, and the server offers none.
+    #[error("the server does not offer STARTTLS")]
+    NoTls,
+    /// It is a slave of another server.
+    #[error("{servername} is not a master, but a slave: {role}")]
+    NotMaster {
+        /// Its name.
+        servername: String,
+        /// What its banner says.
+        role: String,
+    },
+}
+
+struct Banner {
+    identity: MasterIdentity,
+    mechanisms: Vec<String>,
+    starttls: bool,
+}
+
+/// An authenticated connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    input: BytesMut,
+    decoder: ReplyDecoder,
+    identity: MasterIdentity,
+}
+
+fn text(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Connection {
+    /// Connects, checks who answers, and logs in. The caller sets the deadline.
+    pub async fn open(config: &LinkConfig) -> Result<Self, LinkError> {
+        let tcp = TcpStream::connect(&config.address).await?;
+        tcp.set_nodelay(true)?;
+        let mut connection = Self {
+            stream: Stream::Plain(tcp),
+            input: BytesMut::with_capacity(4096),
+            decoder: ReplyDecoder::new(ReplyLimits::default()),
+            identity: MasterIdentity {
+                servername: String::new(),
+                version: String::new(),
+                role: String::new(),
+            },
+        };
+        let mut banner = connection.banner().await?;
+        if let Tls::StartTls(tls, name) = &config.tls {
+            if !banner.starttls {
+                return Err(LinkError::NoTls);
+            }
+            connection = connection.start_tls(tls.clone(), name.clone()).await?;
+            banner = connection.banner().await?;
+        }
+        connection.identity = banner.identity;
+        connection.log_in(&banner.mechanisms, config).await?;
+        Ok(connection)
+    }
+
+    /// What the server said of itself.
+    pub fn identity(&self) -> &MasterIdentity {
+        &self.identity
+    }
+
+    async fn banner(&mut self) -> Result<Banner, LinkError> {
+        let (mut mechanisms, mut starttls) = (Vec::new(), false);
+        loop {
+            match self.line().await? {
+                ServerLine::Mechanisms(names) => mechanisms = names.iter().map(text).collect(),
+                ServerLine::StartTls => starttls = true,
+                ServerLine::Compress | ServerLine::PartialUpdate | ServerLine::OtherCapability(_) => {}
+                ServerLine::Banner { servername, version, role, .. } => {
+                    let identity = MasterIdentity {
+                        servername: text(&servername),
+                        version: text(&version),
+                        role: text(&role),
+                    };
+                    return Ok(Banner { identity, mechanisms, starttls });
+                }
+                other => return Err(unexpected("a connection", &other)),
+            }
+        }
+    }
+
+    async fn start_tls(
+        mut self,
+        tls: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, LinkError> {
+        self.command(b"T01", &CommandBody::StartTls).await?;
+        match self.line().await? {
+            // What came behind the OK in clear could be anybody's: the buffer is thrown away.
+            ServerLine::Status { status: Status::Ok, .. } => self.input.clear(),
+            other => return Err(unexpected("STARTTLS", &other)),
+        }
+        let Stream::Plain(tcp) = self.stream else { return Err(LinkError::NoTls) };
+        let stream = TlsConnector::from(tls).connect(name, tcp).await?;
+        Ok(Self { stream: Stream::Client(Box::new(stream)), ..self })
+    }
+
+    async fn log_in(&mut self, mechanisms: &[String], config: &LinkConfig) -> Result<(), LinkError> {
+        let mut login = Login::start(mechanisms, &config.user, &config.password)?;
+        let initial = BASE64.encode(login.step(None)?);
+        let body = CommandBody::Authenticate {
+            mechanism: Bytes::from_static(login.mechanism().as_bytes()),
+            initial: Some(initial.into()),
+        };
+        self.command(b"A01", &body).await?;
+        let garbled = |_| SaslError::Exchange("the challenge is not base64".into());
+        loop {
+            match self.sasl_line().await? {
+                SaslServerLine::Challenge(challenge) => {
+                    let challenge = BASE64.decode(&challenge).map_err(garbled)?;
+                    let mut answer = BASE64.encode(login.step(Some(&challenge))?);
+                    answer.push_str("\r\n");
+                    self.write(answer.as_bytes()).await?;
+                }
+                SaslServerLine::Done { status: Status::Ok, .. } => return Ok(()),
+                SaslServerLine::Done { text: said, .. } => {
+                    return Err(LinkError::Refused { user: config.user.clone(), text: text(&said) });
+                }
+            }
+        }
+    }
+
+    /// Sends one command.
+    pub async fn command(&mut self, tag: &[u8], body: &CommandBody) -> Result<(), LinkError> {
+        let mut out = BytesMut::new();
+        put_command(&mut out, tag, body);
+        self.write(&out).await
+    }
+
+    /// Sends bytes, in one segment where they fit.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// The next line that is already here, without waiting.
+    pub fn buffered_line(&mut self) -> Result<Option<ServerLine>, LinkError> {
+        Ok(self.decoder.decode(&mut self.input)?)
+    }
+
+    /// Waits for more bytes. Cancelling it loses none.
+    pub async fn fill(&mut self) -> Result<usize, LinkError> {
+        self.input.reserve(64 << 10);
+        match self.stream.read_buf(&mut self.input).await? {
+            0 => Err(LinkError::Closed),
+            n => Ok(n),
+        }
+    }
+
+    /// Waits for the next line. Cancelling it loses none.
+    pub async fn line(&mut self) -> Result<ServerLine, LinkError> {
+        loop {
+            if let Some(line) = self.buffered_line()? {
+                return Ok(line);
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn sasl_line(&mut self) -> Result<SaslServerLine, LinkError> {
+        loop {
+            if let Some(line) = self.decoder.decode_sasl(&mut self.input)? {
+                return Ok(line);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Whether an idle connection still looks usable: nothing came and nobody hung up.
+    pub async fn is_quiet(&mut self) -> bool {
+        let polled = tokio::time::timeout(std::time::Duration::ZERO, self.fill()).await;
+        polled.is_err() && self.input.is_empty()
+    }
+}
+
+pub(super) fn unexpected(what: &'static str, line: &ServerLine) -> LinkError {
+    let said = match line {
+        ServerLine::Status { status, text: said, .. } => format!("{status} \"{}\"", text(said)),
+        other => format!("{other:?}").chars().take(200).collect(),
+    };
+    LinkError::Unexpected { what, said }
+}

@@ -1,0 +1,118 @@
+//! The link to the real master: one connection that follows its `UPDATE` stream, and a pool of others that
+//! carry writes. To the master we are a slave and an administrator.
+//!
+//! | file | what |
+//! |---|---|
+//! | `connection` | connect, banner, STARTTLS, login, lines |
+//! | `follower` | the stream, barriers, liveness, reconnecting |
+//! | `forward` | one write and its reply, on a pooled connection |
+
+mod connection;
+mod follower;
+mod forward;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::authority::master::{BoxFuture, LinkEvent, Lost, Master, MasterReply};
+use crate::authority::write::Write;
+use crate::net::secret::Secret;
+
+pub use connection::{Connection, LinkError, Tls};
+
+/// How to reach the master, and how patient to be with it.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// `host:port`
+    pub address: String,
+    /// One of the master's `admins`.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// Whether and how to use STARTTLS.
+    pub tls: Tls,
+    /// How long connecting and logging in may take.
+    pub connect_deadline: Duration,
+    /// How long the master may be silent when something was asked of it.
+    pub silence: Duration,
+    /// How long a healthy stream may be quiet before it is asked for a sign of life.
+    pub ping: Duration,
+    /// The first wait before connecting anew; it doubles up to `backoff_max`, with jitter.
+    pub backoff: Duration,
+    /// The longest wait before connecting anew.
+    pub backoff_max: Duration,
+    /// How many connections carry writes.
+    pub connections: usize,
+}
+
+impl LinkConfig {
+    /// The defaults for a master at an address.
+    pub fn new(address: impl Into<String>, user: impl Into<String>, password: Secret) -> Self {
+        Self {
+            address: address.into(),
+            user: user.into(),
+            password,
+            tls: Tls::Off,
+            connect_deadline: Duration::from_secs(2),
+            silence: Duration::from_secs(2),
+            ping: Duration::from_secs(1),
+            backoff: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(5),
+            connections: 8,
+        }
+    }
+}
+
+/// The link; dropping it ends its task and connections.
+pub struct MasterLink {
+    pool: Arc<forward::Pool>,
+    barriers: mpsc::Sender<follower::BarrierRequest>,
+    restart: Arc<tokio::sync::Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl MasterLink {
+    /// Starts following. What happens is told through `events`; when nobody listens there any more, the
+    /// link ends.
+    pub fn spawn(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Self {
+        let config = Arc::new(config);
+        let (barriers, requests) = mpsc::channel(1024);
+        let restart = Arc::new(tokio::sync::Notify::new());
+        let follower = follower::Follower::new(config.clone(), events, requests, restart.clone());
+        let task = tokio::spawn(follower.run());
+        Self { pool: Arc::new(forward::Pool::new(config)), barriers, restart, task }
+    }
+}
+
+impl Drop for MasterLink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Master for MasterLink {
+    fn send(&self, write: Write, deadline: Duration) -> BoxFuture<Result<MasterReply, Lost>> {
+        let pool = self.pool.clone();
+        Box::pin(async move { pool.send(write, deadline).await })
+    }
+
+    fn barrier(&self, deadline: Duration) -> BoxFuture<Result<(), Lost>> {
+        let barriers = self.barriers.clone();
+        Box::pin(async move {
+            let (reply, passed) = oneshot::channel();
+            let asked = async {
+                barriers.send(reply).await.map_err(|_| Lost::Unsent("the link has ended".into()))?;
+                passed.await.unwrap_or_else(|_| Err(Lost::Unsent("the link has ended".into())))
+            };
+            let late = |_| Err(Lost::InDoubt(format!("no answer to NOOP for {} ms", deadline.as_millis())));
+            tokio::time::timeout(deadline, asked).await.unwrap_or_else(late)
+        })
+    }
+
+    fn reconnect(&self) {
+        self.pool.clear();
+        self.restart.notify_one();
+    }
+}

@@ -1,0 +1,170 @@
+//! Accepting connections, and letting go of them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::session::Session;
+use super::{Hangup, Peer, ServerConfig, login};
+use crate::authority::namespace::Namespace;
+use crate::net::stream::Stream;
+
+/// How long what is under way may take when the process stops.
+const STOP_BOUND: Duration = Duration::from_secs(2);
+
+/// Returns once the flag is up, or nobody is left to raise it.
+async fn until(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|up| *up).await;
+}
+
+/// One connected stream, for status.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamStatus {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Who logged in.
+    pub identity: Arc<str>,
+    /// Since when: seconds since 1970.
+    pub since_unix: u64,
+    /// The last change written to it.
+    pub written_seq: u64,
+    /// Changes that wait for it.
+    pub lag: usize,
+}
+
+/// The streams that are connected.
+#[derive(Clone, Default)]
+pub(super) struct Streams {
+    all: Arc<Mutex<(u64, HashMap<u64, StreamStatus>)>>,
+}
+
+impl Streams {
+    pub(super) fn begin(&self, peer: &Peer, identity: &Arc<str>) -> StreamEntry {
+        let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (peer, identity) = (peer.address, identity.clone());
+        let status = StreamStatus { peer, identity, since_unix, written_seq: 0, lag: 0 };
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.0 += 1;
+        let id = all.0;
+        all.1.insert(id, status);
+        StreamEntry { streams: self.clone(), id }
+    }
+}
+
+/// A stream's place in the registry, for as long as it lives.
+pub(super) struct StreamEntry {
+    streams: Streams,
+    id: u64,
+}
+
+impl StreamEntry {
+    pub(super) fn written(&self, seq: u64, lag: usize) {
+        let mut all = self.streams.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(status) = all.1.get_mut(&self.id) {
+            status.written_seq = seq;
+            status.lag = lag;
+        }
+    }
+}
+
+impl Drop for StreamEntry {
+    fn drop(&mut self) {
+        self.streams.all.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
+    }
+}
+
+/// The face to the murder.
+#[derive(Clone)]
+pub struct Server {
+    config: Arc<ServerConfig>,
+    namespace: Arc<dyn Namespace>,
+    streams: Streams,
+    connections: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server that answers from this namespace.
+    pub fn new(config: ServerConfig, namespace: Arc<dyn Namespace>) -> Self {
+        let connections = Arc::new(Semaphore::new(config.max_connections));
+        let strangers = Arc::new(Semaphore::new(config.max_unauthenticated));
+        Self { config: Arc::new(config), namespace, streams: Streams::default(), connections, strangers }
+    }
+
+    /// The streams that are connected now.
+    pub fn streams(&self) -> Vec<StreamStatus> {
+        self.streams.all.lock().unwrap_or_else(PoisonError::into_inner).1.values().cloned().collect()
+    }
+
+    /// Accepts on a listener until `stop` turns true; then what is under way ends within a short bound, streams
+    /// bare.
+    pub async fn serve(&self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let mut sessions = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, address)) => self.accept(&mut sessions, tcp, address),
+                    Err(error) => {
+                        // Out of descriptors, most likely: connections that end give some back.
+                        tracing::error!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = sessions.join_next() => {}
+                () = until(&mut stop) => break,
+            }
+        }
+        drop(listener);
+        let finish = async { while sessions.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_BOUND, finish).await;
+    }
+
+    fn accept(&self, sessions: &mut JoinSet<()>, tcp: TcpStream, address: SocketAddr) {
+        // A frontend that is not let in tries again in 20 s and keeps its list; so no BYE, ever (rule 2).
+        let (Ok(connection), Ok(stranger)) =
+            (self.connections.clone().try_acquire_owned(), self.strangers.clone().try_acquire_owned())
+        else {
+            tracing::warn!(peer = %address, "too many connections: closed");
+            return;
+        };
+        let server = self.clone();
+        sessions.spawn(async move {
+            let _connection = connection;
+            let peer = Peer { address };
+            let hangup = server.session(tcp, peer, stranger).await;
+            match hangup {
+                Hangup::Logout | Hangup::Closed => {
+                    tracing::debug!(peer = %address, %hangup, "connection ended")
+                }
+                hangup => tracing::info!(peer = %address, %hangup, "connection ended"),
+            }
+        });
+    }
+
+    async fn session(
+        &self,
+        tcp: TcpStream,
+        peer: Peer,
+        stranger: tokio::sync::OwnedSemaphorePermit,
+    ) -> Hangup {
+        if !self.namespace.may_serve() {
+            return Hangup::Unserved;
+        }
+        if let Err(error) = tcp.set_nodelay(true) {
+            return error.into();
+        }
+        let (wire, user) = match login::log_in(Stream::Plain(tcp), &self.config, &peer).await {
+            Ok(known) => known,
+            Err(hangup) => return hangup,
+        };
+        drop(stranger);
+        let (config, namespace, streams) =
+            (self.config.clone(), self.namespace.clone(), self.streams.clone());
+        Session::new(wire, user, peer, config, namespace, streams).run().await
+    }
+}

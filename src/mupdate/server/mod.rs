@@ -1,0 +1,108 @@
+//! The face to the murder: to frontends and backends this is the mupdate master.
+//!
+//! | file | what |
+//! |---|---|
+//! | `listener` | accepting, limits, the registry of streams, stopping |
+//! | `wire` | one connection's bytes: bounded reads, bounded writes |
+//! | `login` | banner, STARTTLS, AUTHENTICATE |
+//! | `session` | the commands of somebody who is logged in |
+//! | `stream` | UPDATE: the whole list, then every change |
+//! | `disarm` | what `ctl_mboxlist -m` must not be told |
+
+mod disarm;
+mod listener;
+mod login;
+mod session;
+mod stream;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::ServerConfig as TlsConfig;
+
+use crate::net::sasl::server::Gate;
+
+pub use listener::{Server, StreamStatus};
+
+/// How the face to the murder behaves.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// What the banner calls us.
+    pub servername: String,
+    /// What the banner says of the version. Clients only show it; as a master's it must be Cyrus's.
+    pub version: String,
+    /// Who may log in. Everybody in there is an administrator: nobody else has business here.
+    pub gate: Arc<Gate>,
+    /// Whether PLAIN may be used without TLS.
+    pub allow_plaintext: bool,
+    /// STARTTLS is offered when there is an identity for it.
+    pub tls: Option<Arc<TlsConfig>>,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a failed login waits for its answer.
+    pub failed_login_delay: Duration,
+    /// How long a logged-in client may be silent; streams send NOOP more often.
+    pub idle_timeout: Duration,
+    /// How long a write to a client may make no progress.
+    pub write_stall: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Of them, not logged in.
+    pub max_unauthenticated: usize,
+}
+
+impl ServerConfig {
+    /// The defaults.
+    pub fn new(servername: impl Into<String>, gate: Arc<Gate>) -> Self {
+        Self {
+            servername: servername.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            gate,
+            allow_plaintext: false,
+            tls: None,
+            login_timeout: Duration::from_secs(30),
+            failed_login_delay: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(3 * 3600),
+            write_stall: Duration::from_secs(30),
+            max_connections: 10_000,
+            max_unauthenticated: 5_000,
+        }
+    }
+}
+
+/// Why a connection ended, for the log. None of it is told to a stream: those are closed bare (rule 2).
+#[derive(Debug, thiserror::Error)]
+enum Hangup {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("closed by the client")]
+    Closed,
+    #[error("{0}")]
+    Fault(#[from] ravenry_parsers::mupdate::CommandFault),
+    #[error("logged out")]
+    Logout,
+    #[error("silent for too long")]
+    Idle,
+    #[error("did not log in in time")]
+    NoLogin,
+    #[error("did not take what it was sent")]
+    Stalled,
+    #[error("{0}")]
+    Feed(#[from] crate::authority::feed::FeedError),
+    #[error("there is no list that may be served")]
+    Unserved,
+    #[error("{0}")]
+    Unreadable(#[from] crate::authority::facts::Unreadable),
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
+    #[error("stopping")]
+    Stopping,
+}
+
+/// One client.
+#[derive(Clone, Debug)]
+struct Peer {
+    address: SocketAddr,
+}

@@ -1,0 +1,208 @@
+//! UPDATE: the whole list, then every change as it happens.
+//!
+//! A stream is never ended by NO, BAD or BYE (rule 2): a slave takes any of them for the end of the list and
+//! deletes what it was not sent. Whatever goes wrong in here closes the socket bare.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ravenry_parsers::mupdate::{
+    Command, CommandBody, CommandEvent, Status, put_delete, put_mailbox, put_reserve,
+};
+
+use super::Hangup;
+use super::session::{Dump, Filter, Session};
+use super::wire::Wire;
+use crate::authority::facts::Unreadable;
+use crate::authority::feed::{Published, Subscription};
+use crate::authority::master::BoxFuture;
+use crate::list::{EntryState, slave_drops};
+use crate::store::{Cursor, Snapshot};
+
+/// Changes encoded at a time.
+const BATCH: usize = 4096;
+
+/// Runs a stream to its end.
+pub(super) async fn run(session: Session, tag: Bytes, hosts: Vec<Bytes>) -> Hangup {
+    let filter = (!hosts.is_empty()).then(|| Filter::Hosts(hosts.into()));
+    match follow(session, tag, filter).await {
+        Ok(never) => match never {},
+        Err(hangup) => hangup,
+    }
+}
+
+async fn follow(
+    mut session: Session,
+    tag: Bytes,
+    filter: Option<Filter>,
+) -> Result<std::convert::Infallible, Hangup> {
+    let mut feed = session.namespace.subscribe();
+    let snapshot = session.namespace.snapshot()?;
+    let seq = snapshot.seq();
+    let status = session.streams.begin(&session.peer, &session.user);
+    dump(&mut session.wire, snapshot, &tag, filter.clone()).await?;
+    session.wire.status(Some(&tag), Status::Ok, "streaming starts");
+    resend(&mut session.wire, session.namespace.snapshot()?, &tag, filter).await?;
+    session.wire.flush().await?;
+    feed.written(seq);
+    status.written(seq, feed.lag());
+    let mut changes: Vec<Arc<Published>> = Vec::new();
+    let mut noops = Noops::default();
+    loop {
+        tokio::select! {
+            biased;
+            received = feed.recv(&mut changes, BATCH) => {
+                received?;
+                let last = write_changes(&mut session.wire, &tag, seq, &mut changes).await?;
+                feed.written(last);
+                status.written(last, feed.lag());
+            }
+            tag_of_noop = noops.passed() => {
+                // Everything before the barrier is in the feed by now: it goes out ahead of the OK.
+                feed.drain(&mut changes)?;
+                if !changes.is_empty() {
+                    let last = write_changes(&mut session.wire, &tag, seq, &mut changes).await?;
+                    feed.written(last);
+                    status.written(last, feed.lag());
+                }
+                session.wire.status(Some(&tag_of_noop), Status::Ok, "Noop done");
+                session.wire.flush().await?;
+            }
+            filled = session.wire.fill() => {
+                filled?;
+                while let Some(event) = session.wire.buffered()? {
+                    take(&mut session, event, &mut noops, &mut feed).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn take(
+    session: &mut Session,
+    event: CommandEvent,
+    noops: &mut Noops,
+    _feed: &mut Subscription,
+) -> Result<(), Hangup> {
+    match event {
+        CommandEvent::Continue => session.wire.out.extend_from_slice(b"+ go ahead\r\n"),
+        CommandEvent::Bad { tag, text } => session.wire.status(tag.as_deref(), Status::Bad, text),
+        CommandEvent::Command(Command { tag, body }) => match body {
+            CommandBody::Noop => noops.ask(tag, session.namespace.barrier()),
+            CommandBody::Logout => {
+                session.wire.status(Some(&tag), Status::Ok, "bye-bye");
+                session.wire.flush().await?;
+                return Err(Hangup::Logout);
+            }
+            _ => session.wire.status(Some(&tag), Status::Bad, "not legal when streaming"),
+        },
+    }
+    session.wire.flush().await
+}
+
+/// The NOOPs of one stream that wait for a barrier. A slave has few; each is answered in turn.
+#[derive(Default)]
+struct Noops {
+    waiting: std::collections::VecDeque<(Bytes, BoxFuture<()>)>,
+}
+
+impl Noops {
+    fn ask(&mut self, tag: Bytes, barrier: BoxFuture<()>) {
+        self.waiting.push_back((tag, barrier));
+    }
+
+    /// The tag of the oldest NOOP, once its barrier has passed. Cancelling it loses nothing.
+    async fn passed(&mut self) -> Bytes {
+        match self.waiting.front_mut() {
+            None => std::future::pending().await,
+            Some((tag, barrier)) => {
+                barrier.await;
+                let tag = tag.clone();
+                self.waiting.pop_front();
+                tag
+            }
+        }
+    }
+}
+
+async fn dump(
+    wire: &mut Wire,
+    snapshot: Snapshot,
+    tag: &Bytes,
+    filter: Option<Filter>,
+) -> Result<(), Hangup> {
+    let mut dump = Dump::new(snapshot, tag.clone());
+    loop {
+        let (next, out, _, more) = dump.chunk(filter.clone()).await?;
+        wire.out.unsplit(out);
+        wire.flush().await?;
+        if !more {
+            return Ok(());
+        }
+        dump = next;
+    }
+}
+
+/// Rule 3: a slave merges two lists in database-key order with `strcmp`, and so drops entries that it was sent.
+/// They are sent again, as changes, which it takes one by one.
+async fn resend(
+    wire: &mut Wire,
+    snapshot: Snapshot,
+    tag: &Bytes,
+    filter: Option<Filter>,
+) -> Result<(), Hangup> {
+    let tag = tag.clone();
+    let found = tokio::task::spawn_blocking(move || -> Result<BytesMut, Unreadable> {
+        let mut out = BytesMut::new();
+        let mut drops = slave_drops();
+        let mut cursor = Cursor::default();
+        loop {
+            let more = snapshot.read_chunk_with_forgotten(&mut cursor, 1 << 20, &mut |name, entry| {
+                let dropped = drops(name);
+                if let Some(entry) = entry
+                    && dropped
+                    && filter.as_ref().is_none_or(|filter| filter.passes(entry.location))
+                {
+                    match entry.acl {
+                        Some(acl) => put_mailbox(&mut out, &tag, name, entry.location, acl),
+                        None => put_reserve(&mut out, &tag, name, entry.location),
+                    }
+                }
+            })?;
+            if !more {
+                return Ok(out);
+            }
+        }
+    });
+    let out = found.await.map_err(|_| Hangup::Stopping)??;
+    wire.out.unsplit(out);
+    wire.flush().await
+}
+
+/// Writes changes newer than the dump; gives back the last sequence number.
+async fn write_changes(
+    wire: &mut Wire,
+    tag: &[u8],
+    after: u64,
+    changes: &mut Vec<Arc<Published>>,
+) -> Result<u64, Hangup> {
+    let mut last = after;
+    for change in changes.drain(..) {
+        last = last.max(change.seq);
+        if change.seq <= after {
+            continue;
+        }
+        let name = change.name.as_bytes();
+        match &change.entry {
+            None => put_delete(&mut wire.out, tag, name),
+            Some(entry) => match &entry.state {
+                EntryState::Active(acl) => {
+                    put_mailbox(&mut wire.out, tag, name, entry.location.as_bytes(), acl.as_bytes());
+                }
+                EntryState::Reserved => put_reserve(&mut wire.out, tag, name, entry.location.as_bytes()),
+            },
+        }
+    }
+    wire.flush().await?;
+    Ok(last)
+}

@@ -1,0 +1,271 @@
+//! Values on disk: how they are laid out.
+//!
+//! Every value is a sequence of these, without padding:
+//!
+//! - *byte*
+//! - *varint*: 7 bits per byte, the least significant first, the top bit set on all bytes but the last
+//! - *text*: its length as a varint, then its bytes
+//! - *entry*: a byte (0 absent, 1 reserved, 2 active), then unless absent the location as a text, then if
+//!   active the ACL as a text
+//!
+//! A value of the list itself is laid out so that it can be streamed without being taken apart: a byte
+//! (1 reserved, 2 active), the version as a varint, the location as a text, and all that remains is the ACL.
+
+use super::StoreError;
+use super::records::{Conflict, Doubt, JournalRecord, Synced, Verb};
+use crate::list::{Acl, Entry, EntryState, Location, MailboxName, Order};
+
+const ABSENT: u8 = 0;
+const RESERVED: u8 = 1;
+const ACTIVE: u8 = 2;
+
+type Decoded<T> = Result<T, StoreError>;
+
+/// A value being written.
+#[derive(Default)]
+pub(super) struct Out(Vec<u8>);
+
+impl Out {
+    pub(super) fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+
+    pub(super) fn varint(mut self, mut value: u64) -> Self {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+        self
+    }
+
+    pub(super) fn text(self, bytes: &[u8]) -> Self {
+        let mut out = self.varint(bytes.len() as u64);
+        out.0.extend_from_slice(bytes);
+        out
+    }
+
+    pub(super) fn entry(self, entry: Option<&Entry>) -> Self {
+        match entry {
+            None => self.byte(ABSENT),
+            Some(Entry { location, state }) => match state {
+                EntryState::Reserved => self.byte(RESERVED).text(location.as_bytes()),
+                EntryState::Active(acl) => self.byte(ACTIVE).text(location.as_bytes()).text(acl.as_bytes()),
+            },
+        }
+    }
+
+    pub(super) fn done(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// A value being read.
+#[derive(Clone, Copy)]
+pub(super) struct In<'a>(pub(super) &'a [u8]);
+
+impl<'a> In<'a> {
+    pub(super) fn byte(&mut self) -> Decoded<u8> {
+        let (first, rest) = self.0.split_first().ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn varint(&mut self) -> Decoded<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(StoreError::corrupt("a number on disk has no end"))
+    }
+
+    pub(super) fn text(&mut self) -> Decoded<&'a [u8]> {
+        let len = usize::try_from(self.varint()?).map_err(|_| cut())?;
+        let (text, rest) = self.0.split_at_checked(len).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(text)
+    }
+
+    fn string(&mut self) -> Decoded<String> {
+        Ok(String::from_utf8_lossy(self.text()?).into_owned())
+    }
+
+    fn location(&mut self) -> Decoded<Location> {
+        location(self.text()?)
+    }
+
+    pub(super) fn entry(&mut self) -> Decoded<Option<Entry>> {
+        Ok(match self.byte()? {
+            ABSENT => None,
+            RESERVED => Some(Entry::reserved(self.location()?)),
+            ACTIVE => Some(Entry::active(self.location()?, Acl::new(self.text()?))),
+            other => return Err(unknown("entry", other)),
+        })
+    }
+}
+
+fn cut() -> StoreError {
+    StoreError::corrupt("a value on disk is cut short")
+}
+
+fn unknown(what: &str, code: u8) -> StoreError {
+    StoreError::corrupt(format!("a value on disk holds an unknown {what}, {code}"))
+}
+
+fn location(bytes: &[u8]) -> Decoded<Location> {
+    Location::new(bytes).map_err(|e| StoreError::corrupt(format!("a location on disk: {e}")))
+}
+
+pub(super) fn name(bytes: &[u8]) -> Decoded<MailboxName> {
+    MailboxName::new(bytes).map_err(|e| StoreError::corrupt(format!("a name on disk: {e}")))
+}
+
+/// A value of the list, taken apart where it lies.
+pub(super) struct Listed<'a> {
+    pub(super) version: u64,
+    pub(super) location: &'a [u8],
+    /// `None` for a reservation.
+    pub(super) acl: Option<&'a [u8]>,
+}
+
+impl<'a> Listed<'a> {
+    pub(super) fn encode(entry: &Entry, version: u64) -> Vec<u8> {
+        let (tag, acl) = match &entry.state {
+            EntryState::Reserved => (RESERVED, [].as_slice()),
+            EntryState::Active(acl) => (ACTIVE, acl.as_bytes()),
+        };
+        let mut out = Out(Vec::with_capacity(12 + entry.location.as_bytes().len() + acl.len()))
+            .byte(tag)
+            .varint(version)
+            .text(entry.location.as_bytes());
+        out.0.extend_from_slice(acl);
+        out.done()
+    }
+
+    pub(super) fn decode(value: &'a [u8]) -> Decoded<Self> {
+        let mut bytes = In(value);
+        let tag = bytes.byte()?;
+        let version = bytes.varint()?;
+        let location = bytes.text()?;
+        let acl = match tag {
+            RESERVED => None,
+            ACTIVE => Some(bytes.0),
+            other => return Err(unknown("state", other)),
+        };
+        Ok(Self { version, location, acl })
+    }
+
+    pub(super) fn is_active(value: &[u8]) -> bool {
+        value.first() == Some(&ACTIVE)
+    }
+
+    pub(super) fn entry(&self) -> Decoded<Entry> {
+        let location = location(self.location)?;
+        Ok(match self.acl {
+            None => Entry::reserved(location),
+            Some(acl) => Entry::active(location, Acl::new(acl)),
+        })
+    }
+}
+
+impl JournalRecord {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        Out::default()
+            .byte(match self.verb {
+                Verb::Reserve => 1,
+                Verb::Activate => 2,
+                Verb::Deactivate => 3,
+                Verb::Delete => 4,
+            })
+            .varint(self.at_unix)
+            .entry(self.before.as_ref())
+            .entry(self.after.as_ref())
+            .text(self.identity.as_bytes())
+            .text(self.peer.as_bytes())
+            .done()
+    }
+
+    pub(super) fn decode(name: MailboxName, value: &[u8]) -> Decoded<Self> {
+        let mut bytes = In(value);
+        let verb = match bytes.byte()? {
+            1 => Verb::Reserve,
+            2 => Verb::Activate,
+            3 => Verb::Deactivate,
+            4 => Verb::Delete,
+            other => return Err(unknown("verb", other)),
+        };
+        Ok(Self {
+            name,
+            verb,
+            at_unix: bytes.varint()?,
+            before: bytes.entry()?,
+            after: bytes.entry()?,
+            identity: bytes.string()?,
+            peer: bytes.string()?,
+        })
+    }
+}
+
+impl Doubt {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        Out::default().varint(self.at_unix).entry(self.effect.as_ref()).done()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Decoded<Self> {
+        let mut bytes = In(value);
+        Ok(Self { at_unix: bytes.varint()?, effect: bytes.entry()? })
+    }
+}
+
+impl Conflict {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        Out::default()
+            .varint(self.at_unix)
+            .entry(self.base.as_ref())
+            .entry(self.theirs.as_ref())
+            .entry(self.ours.as_ref())
+            .done()
+    }
+
+    pub(super) fn decode(name: MailboxName, value: &[u8]) -> Decoded<Self> {
+        let mut bytes = In(value);
+        Ok(Self {
+            name,
+            at_unix: bytes.varint()?,
+            base: bytes.entry()?,
+            theirs: bytes.entry()?,
+            ours: bytes.entry()?,
+        })
+    }
+}
+
+impl Synced {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        Out::default().varint(self.at_unix).text(self.master.as_bytes()).text(self.version.as_bytes()).done()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Decoded<Self> {
+        let mut bytes = In(value);
+        Ok(Self { at_unix: bytes.varint()?, master: bytes.string()?, version: bytes.string()? })
+    }
+}
+
+pub(super) fn order_code(order: Order) -> u8 {
+    match order {
+        Order::Raw => 0,
+        Order::DatabaseKey => 1,
+    }
+}
+
+pub(super) fn order_of_code(code: u8) -> Decoded<Order> {
+    match code {
+        0 => Ok(Order::Raw),
+        1 => Ok(Order::DatabaseKey),
+        other => Err(unknown("order", other)),
+    }
+}

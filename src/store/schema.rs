@@ -1,0 +1,166 @@
+//! The tables, their keys, and the counters kept beside them.
+
+use redb::{ReadableTable, TableDefinition};
+
+use super::StoreError;
+use super::codec::{In, Out, order_code, order_of_code};
+use super::records::Synced;
+use crate::list::{MailboxName, Order};
+
+/// The format this release writes, and the newest it reads. Format 1 is described in [`super`].
+pub(super) const FORMAT: u32 = 1;
+
+/// Keyed by a name in the list's order.
+pub(super) type ByName = TableDefinition<'static, &'static [u8], &'static [u8]>;
+/// Keyed by a name in the list's order and a sequence number; several per name.
+pub(super) type ByNameAndSeq = TableDefinition<'static, (&'static [u8], u64), &'static [u8]>;
+/// Keyed by a sequence number; the value is a name as it is, whatever the order.
+pub(super) type BySeq = TableDefinition<'static, u64, &'static [u8]>;
+/// Keyed by a word.
+pub(super) type ByWord = TableDefinition<'static, &'static str, &'static [u8]>;
+
+pub(super) const LIST: ByName = TableDefinition::new("list");
+pub(super) const LOADING: ByName = TableDefinition::new("loading");
+pub(super) const FORGOTTEN: ByName = TableDefinition::new("forgotten");
+pub(super) const FORGOTTEN_BY_SEQ: BySeq = TableDefinition::new("forgotten-by-seq");
+pub(super) const JOURNAL: ByNameAndSeq = TableDefinition::new("journal");
+pub(super) const JOURNAL_BY_SEQ: BySeq = TableDefinition::new("journal-by-seq");
+pub(super) const DOUBTS: ByNameAndSeq = TableDefinition::new("doubts");
+pub(super) const CONFLICTS: ByName = TableDefinition::new("conflicts");
+pub(super) const UNCONFIRMED: ByName = TableDefinition::new("unconfirmed");
+pub(super) const META: ByWord = TableDefinition::new("meta");
+
+const WORD_FORMAT: &str = "format";
+const WORD_LEDGER: &str = "ledger";
+const WORD_SYNCED: &str = "synced";
+
+/// All records of one name.
+pub(super) fn records_of(key: &[u8]) -> std::ops::RangeInclusive<(&[u8], u64)> {
+    (key, 0)..=(key, u64::MAX)
+}
+
+/// What is kept beside the tables so that nothing has to be counted: written in every transaction.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Ledger {
+    /// The greatest sequence number given out.
+    pub(super) seq: u64,
+    pub(super) order: Order,
+    pub(super) active: u64,
+    pub(super) reserved: u64,
+    /// Names with at least one journal record.
+    pub(super) journalled: u64,
+    /// 0: never.
+    pub(super) attended_at: u64,
+    pub(super) synced: Option<Synced>,
+}
+
+impl Ledger {
+    /// Reads it, but for [`Self::synced`]; `None` in a store that was just created.
+    pub(super) fn read(
+        meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(format) = meta.get(WORD_FORMAT)? else {
+            return Ok(None);
+        };
+        let found = u32::try_from(In(format.value()).varint()?).unwrap_or(u32::MAX);
+        match found {
+            FORMAT => {}
+            0 => return Err(StoreError::corrupt("the format's number is 0")),
+            found => return Err(StoreError::TooNew { found, known: FORMAT }),
+        }
+        let value = meta.get(WORD_LEDGER)?.ok_or_else(|| StoreError::corrupt("the counters are missing"))?;
+        let mut bytes = In(value.value());
+        Ok(Some(Self {
+            seq: bytes.varint()?,
+            order: order_of_code(bytes.byte()?)?,
+            active: bytes.varint()?,
+            reserved: bytes.varint()?,
+            journalled: bytes.varint()?,
+            attended_at: bytes.varint()?,
+            synced: None,
+        }))
+    }
+
+    /// Reads all of it.
+    pub(super) fn read_whole(
+        meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(mut ledger) = Self::read(meta)? else {
+            return Ok(None);
+        };
+        if let Some(value) = meta.get(WORD_SYNCED)? {
+            ledger.synced = Some(Synced::decode(value.value())?);
+        }
+        Ok(Some(ledger))
+    }
+
+    /// Writes what differs from `before`.
+    pub(super) fn write(
+        &self,
+        before: Option<&Self>,
+        meta: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    ) -> Result<(), StoreError> {
+        if before.is_none() {
+            meta.insert(WORD_FORMAT, Out::default().varint(FORMAT.into()).done().as_slice())?;
+        }
+        if before != Some(self) {
+            let value = Out::default()
+                .varint(self.seq)
+                .byte(order_code(self.order))
+                .varint(self.active)
+                .varint(self.reserved)
+                .varint(self.journalled)
+                .varint(self.attended_at)
+                .done();
+            meta.insert(WORD_LEDGER, value.as_slice())?;
+        }
+        if let Some(synced) = &self.synced
+            && before.is_none_or(|b| b.synced != self.synced)
+        {
+            meta.insert(WORD_SYNCED, synced.encode().as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+/// Turns keys back into the bytes of names without making a name of each.
+///
+/// An order maps names to keys byte by byte; the table is read off [`Order::name`], so that the mapping is
+/// written down in one place only.
+#[derive(Clone)]
+pub(super) struct Unkey([u8; 256]);
+
+impl Unkey {
+    pub(super) fn new(order: Order) -> Self {
+        let mut table = [0; 256];
+        for (slot, byte) in table.iter_mut().zip(0..=u8::MAX) {
+            let name: Option<MailboxName> = order.name(&[byte]).ok();
+            *slot = name.and_then(|n| n.as_bytes().first().copied()).unwrap_or(byte);
+        }
+        Self(table)
+    }
+
+    /// Writes the name that the key stands for over `name`.
+    pub(super) fn restore(&self, key: &[u8], name: &mut Vec<u8>) {
+        name.clear();
+        name.extend(key.iter().map(|b| self.0.get(usize::from(*b)).copied().unwrap_or(*b)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn unkey_agrees_with_the_order(text in "[a-c.^! &~é-]{1,20}") {
+            let name = MailboxName::new(text.as_bytes()).unwrap();
+            for order in [Order::Raw, Order::DatabaseKey] {
+                let mut found = Vec::new();
+                Unkey::new(order).restore(&order.key(&name), &mut found);
+                prop_assert_eq!(&found, name.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Power cuts at every moment.
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+use super::model::{Model, View, numbered, synced};
+use super::random::{change, name};
+use super::sim::{SimDisk, Unsynced, after_power_cut};
+use crate::list::{Entry, MailboxName};
+use crate::store::{Change, Options, Store};
+
+/// A store whose disk remembers everything, and what should be there: after every call, and how far the disk
+/// was when that call was acknowledged.
+struct History {
+    disk: SimDisk,
+    /// What the disk held before.
+    start: Vec<u8>,
+    store: Store,
+    model: Model,
+    states: Vec<(usize, View)>,
+}
+
+impl History {
+    fn begin() -> Self {
+        let disk = SimDisk::new();
+        let store = Store::open_on(disk.clone(), Options::default()).unwrap();
+        disk.record();
+        let model = Model::default();
+        Self { start: disk.bytes(), states: vec![(0, model.view())], disk, store, model }
+    }
+
+    fn acknowledged(&mut self) {
+        self.states.push((self.disk.recorded(), self.model.view()));
+    }
+
+    async fn commit_together(&mut self, calls: &[Vec<Change>]) {
+        let waiting: Vec<_> = calls.iter().map(|call| self.store.submit(call.clone())).collect();
+        for (call, answer) in calls.iter().zip(waiting) {
+            answer.await.unwrap();
+            self.model.commit(call);
+            self.acknowledged();
+        }
+    }
+
+    async fn load(&mut self, parts: &[Vec<(MailboxName, Entry)>]) {
+        let mut loader = self.store.begin_load().await.unwrap();
+        let version = self.store.stats().seq;
+        self.model.skip_to(version);
+        self.acknowledged();
+        for part in parts {
+            loader.put(part.clone()).await.unwrap();
+        }
+        loader.finish(synced(1)).await.unwrap();
+        let seq = self.store.stats().seq;
+        self.model.load(&parts.concat(), &synced(1), version, seq);
+        self.acknowledged();
+    }
+
+    /// Cuts the power after every operation, with and without what was not synced.
+    async fn cut_everywhere(&self) {
+        for at in 0..=self.disk.recorded() {
+            self.cut(at, Unsynced::Mixed(at as u64)).await;
+            // Neither is likely to come up by chance.
+            self.cut(at, [Unsynced::Kept, Unsynced::Lost][at % 2]).await;
+        }
+    }
+
+    /// Opens what the cut leaves, which must be one of the states it may be, and goes on working with it.
+    async fn cut(&self, at: usize, unsynced: Unsynced) {
+        let left = after_power_cut(&self.start, &self.disk.log(), at, unsynced);
+        let disk = SimDisk::holding(left.clone());
+        disk.record();
+        let store = Store::open_on(disk.clone(), Options::default())
+            .unwrap_or_else(|e| panic!("cut at {at}, {unsynced:?}: {e}"));
+        let found = View::of(&store).unwrap();
+        let mut states = self.states.iter().map(|(_, view)| view);
+        let kept = states.position(|view| view.seq() == found.seq());
+        let kept = kept.unwrap_or_else(|| panic!("cut at {at}, {unsynced:?}: part of a call is there"));
+        let acknowledged = self.states.iter().rposition(|(upto, _)| *upto <= at).unwrap();
+        assert!(kept >= acknowledged, "cut at {at}, {unsynced:?}: an acknowledged call is gone");
+        assert_eq!(found, self.states[kept].1, "cut at {at}, {unsynced:?}");
+
+        // The machine comes up, and the power fails again while the store opens.
+        let log = disk.log();
+        let again = after_power_cut(&left, &log, log.len() / 2, unsynced);
+        let store_again = Store::open_on(SimDisk::holding(again), Options::default()).unwrap();
+        let found_again = View::of(&store_again).unwrap();
+        assert_eq!(found_again, found, "cut again after {at}, {unsynced:?}");
+
+        let later = vec![Change::Attended { at_unix: 77 }];
+        store.commit(later).await.unwrap();
+        drop(store);
+        let store = Store::open_on(disk, Options::default()).unwrap();
+        assert_eq!(store.stats().attended_at, Some(77));
+    }
+}
+
+/// The same calls in every run.
+fn calls(count: usize) -> Vec<Vec<Change>> {
+    let calls = proptest::collection::vec(proptest::collection::vec(change(), 1..6), count);
+    let mut runner = TestRunner::deterministic();
+    calls.new_tree(&mut runner).unwrap().current()
+}
+
+#[tokio::test]
+async fn a_power_cut_leaves_every_acknowledged_call_and_no_part_of_another() {
+    let mut history = History::begin();
+    for call in calls(12).chunks(1) {
+        history.commit_together(call).await;
+    }
+    history.cut_everywhere().await;
+}
+
+#[tokio::test]
+async fn a_power_cut_leaves_whole_calls_of_a_group() {
+    let mut history = History::begin();
+    for group in calls(18).chunks(6) {
+        history.commit_together(group).await;
+    }
+    history.cut_everywhere().await;
+}
+
+#[tokio::test]
+async fn a_power_cut_leaves_the_old_list_or_the_loaded_one() {
+    let mut runner = TestRunner::deterministic();
+    let part = proptest::collection::vec((name(), (0..30_u64).prop_map(numbered)), 12);
+    let parts = proptest::collection::vec(part, 3).new_tree(&mut runner).unwrap().current();
+    let mut history = History::begin();
+    history.commit_together(&calls(2)).await;
+    history.load(&parts).await;
+    history.cut_everywhere().await;
+}

@@ -1,0 +1,119 @@
+//! Disks that fail.
+
+use super::basics::{active, name, put};
+use super::sim::{Kind, SimDisk};
+use crate::list::Entry;
+use crate::store::{Change, Options, Store, StoreError};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// Entries in the list, each of about a kilobyte.
+const COUNT: u64 = 48;
+
+/// A cache that holds next to nothing, so that reads go to the disk.
+fn options() -> Options {
+    Options { cache_bytes: 8192, hot_entries: 1, ..Options::default() }
+}
+
+fn many(n: u64) -> Vec<Change> {
+    let acl = |i: u64| format!("user{i}\tlrswipkxtecda\t").repeat(40) + &format!("generation{n}\tlr\t");
+    (0..COUNT).map(|i| put(&format!("user.u{i:04}"), &active("be1.test!default", &acl(i)))).collect()
+}
+
+fn entry(n: u64, i: u64) -> Option<Entry> {
+    many(n).into_iter().nth(i as usize).and_then(|change| match change {
+        Change::Put { entry, .. } => Some(entry),
+        _ => None,
+    })
+}
+
+async fn filled(disk: &SimDisk) -> Store {
+    let store = Store::open_on(disk.clone(), options()).unwrap();
+    store.commit(many(1)).await.unwrap();
+    store
+}
+
+/// The list is wholly of this generation.
+fn shows(store: &Store, n: u64) {
+    let listed = store.snapshot().unwrap().chunk(None, usize::MAX).unwrap();
+    assert_eq!(listed.len() as u64, COUNT);
+    for (i, (_, found)) in listed.into_iter().enumerate() {
+        assert_eq!(Some(found), entry(n, i as u64));
+    }
+    assert_eq!(store.get(&name("user.u0007")), Ok(entry(n, 7)));
+}
+
+/// Fails every single operation of a commit in turn; returns how many there were.
+async fn fail_each(kind: Kind, error: i32, once: bool) -> usize {
+    for after in 0.. {
+        let disk = SimDisk::new();
+        let store = filled(&disk).await;
+        disk.fail(kind, after, error, once);
+        let answer = store.commit(many(2)).await;
+        if disk.faults() == 0 {
+            assert!(answer.is_ok());
+            return after;
+        }
+        // redb writes once more after the commit is durable: then the call was acknowledged.
+        let now = if answer.is_ok() { 2 } else { 1 };
+        let cause = store.stats().poisoned.unwrap();
+        let text = std::io::Error::from_raw_os_error(error).to_string();
+        assert!(cause.contains(&text), "{kind:?} {after}: {cause}");
+        let refused = Err(StoreError::Poisoned(cause));
+        assert!(answer.is_ok() || answer == refused, "{kind:?} {after}: {answer:?}");
+
+        // What was acknowledged is still to be read, and nothing else; nothing more is taken.
+        shows(&store, now);
+        let later = store.commit(vec![Change::Attended { at_unix: 1 }]).await;
+        assert_eq!(later, refused);
+        let written = disk.bytes();
+        drop(store);
+        assert!(disk.bytes() == written, "{kind:?} {after}: closing wrote to the failed disk");
+
+        // A restart finds all or nothing of the call that failed.
+        let store = Store::open_on(SimDisk::holding(written), options()).unwrap();
+        let first = store.get(&name("user.u0000")).unwrap();
+        let found = if first == entry(1, 0) { 1 } else { 2 };
+        assert!(found >= now);
+        shows(&store, found);
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_failed_fsync_ends_all_writing() {
+    assert!(fail_each(Kind::Sync, EIO, false).await >= 2);
+}
+
+#[tokio::test]
+async fn an_fsync_that_fails_once_is_not_tried_again() {
+    assert!(fail_each(Kind::Sync, EIO, true).await >= 2);
+}
+
+#[tokio::test]
+async fn a_failed_write_ends_all_writing() {
+    assert!(fail_each(Kind::Write, EIO, true).await > 10);
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_all_writing() {
+    assert!(fail_each(Kind::Write, ENOSPC, false).await > 10);
+    assert!(fail_each(Kind::SetLen, ENOSPC, false).await >= 1);
+}
+
+#[tokio::test]
+async fn after_a_failed_read_the_rest_can_still_be_read() {
+    for after in 0..8 {
+        let disk = SimDisk::new();
+        let store = filled(&disk).await;
+        disk.fail(Kind::Read, after, EIO, true);
+        let read = || store.snapshot()?.chunk(None, usize::MAX);
+        let failed = (0..8).find_map(|_| read().err());
+        assert!(matches!(failed, Some(StoreError::Disk(_))), "{failed:?}");
+        shows(&store, 1);
+        let refused = store.commit(many(2)).await;
+        assert!(matches!(refused, Err(StoreError::Poisoned(_))), "{refused:?}");
+        shows(&store, 1);
+    }
+}

@@ -1,0 +1,236 @@
+//! A disk in memory that remembers every write, can fail, and can be asked what a power cut would have left.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use redb::StorageBackend;
+
+const SECTOR: usize = 512;
+
+/// What was done to the disk.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+    Sync,
+}
+
+/// What to do with the operations that no sync followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unsynced {
+    Kept,
+    Lost,
+    /// Each kept, lost, or torn into sectors, by a generator with this seed.
+    Mixed(u64),
+}
+
+/// A kind of operation, to be refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Read,
+    Write,
+    SetLen,
+    Sync,
+}
+
+/// Handles to the same disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SimDisk(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    log: Option<Vec<Op>>,
+    fault: Option<Fault>,
+    faults: usize,
+    syncs_held: bool,
+    waiting_syncs: usize,
+}
+
+#[derive(Debug)]
+struct Fault {
+    kind: Kind,
+    /// So many more of its kind succeed.
+    after: usize,
+    error: i32,
+    /// Whether later ones succeed again.
+    once: bool,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A disk that holds this.
+    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+        let disk = Self::default();
+        disk.state().bytes = bytes;
+        disk
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// Everything on it, as an orderly shutdown of the machine would leave it.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.state().bytes.clone()
+    }
+
+    /// Remembers all operations from now on.
+    pub(super) fn record(&self) {
+        self.state().log = Some(Vec::new());
+    }
+
+    /// How many operations were remembered.
+    pub(super) fn recorded(&self) -> usize {
+        self.state().log.as_ref().map_or(0, Vec::len)
+    }
+
+    pub(super) fn log(&self) -> Vec<Op> {
+        self.state().log.clone().unwrap_or_default()
+    }
+
+    /// Fails operations of this kind with this `errno` after `after` more have succeeded.
+    pub(super) fn fail(&self, kind: Kind, after: usize, error: i32, once: bool) {
+        self.state().fault = Some(Fault { kind, after, error, once });
+    }
+
+    /// How many operations were made to fail.
+    pub(super) fn faults(&self) -> usize {
+        self.state().faults
+    }
+
+    /// Lets no sync return until [`Self::release_syncs`].
+    pub(super) fn hold_syncs(&self) {
+        self.state().syncs_held = true;
+    }
+
+    pub(super) fn release_syncs(&self) {
+        self.state().syncs_held = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until a sync is being held up.
+    pub(super) fn wait_for_sync(&self) {
+        let mut state = self.state();
+        while state.waiting_syncs == 0 {
+            state = self.0.changed.wait(state).unwrap();
+        }
+    }
+
+    fn act(&self, kind: Kind, op: impl FnOnce() -> Option<Op>) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        if let Some(fault) = &mut state.fault
+            && fault.kind == kind
+        {
+            if fault.after == 0 {
+                let error = io::Error::from_raw_os_error(fault.error);
+                if fault.once {
+                    state.fault = None;
+                }
+                state.faults += 1;
+                return Err(error);
+            }
+            fault.after -= 1;
+        }
+        if let Some(op) = op()
+            && let Some(log) = &mut state.log
+        {
+            log.push(op);
+        }
+        Ok(state)
+    }
+}
+
+impl StorageBackend for SimDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.act(Kind::Read, || None)?;
+        let offset = offset as usize;
+        let bytes = state.bytes.get(offset..offset + out.len());
+        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.act(Kind::SetLen, || Some(Op::SetLen(len)))?;
+        state.bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.act(Kind::Sync, || Some(Op::Sync))?;
+        state.waiting_syncs += 1;
+        self.0.changed.notify_all();
+        while state.syncs_held {
+            state = self.0.changed.wait(state).unwrap();
+        }
+        state.waiting_syncs -= 1;
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.act(Kind::Write, || Some(Op::Write(offset, data.to_vec())))?;
+        write(&mut state.bytes, offset, data);
+        Ok(())
+    }
+}
+
+fn write(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
+    let offset = offset as usize;
+    if bytes.len() < offset + data.len() {
+        bytes.resize(offset + data.len(), 0);
+    }
+    bytes[offset..offset + data.len()].copy_from_slice(data);
+}
+
+/// What a disk that held `before` holds if the power fails after the first `at` operations.
+pub(super) fn after_power_cut(before: &[u8], log: &[Op], at: usize, unsynced: Unsynced) -> Vec<u8> {
+    let (done, _) = log.split_at(at);
+    let synced = done.iter().rposition(|op| matches!(op, Op::Sync)).map_or(0, |last| last + 1);
+    let mut bytes = before.to_vec();
+    for op in &done[..synced] {
+        apply(&mut bytes, op);
+    }
+    match unsynced {
+        Unsynced::Lost => {}
+        Unsynced::Kept => done[synced..].iter().for_each(|op| apply(&mut bytes, op)),
+        Unsynced::Mixed(seed) => {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            for op in &done[synced..] {
+                match (rng.u8(0..3), op) {
+                    (0, _) => {}
+                    (1, Op::Write(offset, data)) => {
+                        for (n, sector) in data.chunks(SECTOR).enumerate() {
+                            if rng.bool() {
+                                write(&mut bytes, offset + (n * SECTOR) as u64, sector);
+                            }
+                        }
+                    }
+                    _ => apply(&mut bytes, op),
+                }
+            }
+        }
+    }
+    bytes
+}
+
+fn apply(bytes: &mut Vec<u8>, op: &Op) {
+    match op {
+        Op::Write(offset, data) => write(bytes, *offset, data),
+        Op::SetLen(len) => bytes.resize(*len as usize, 0),
+        Op::Sync => {}
+    }
+}

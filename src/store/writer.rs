@@ -1,0 +1,198 @@
+//! The one thread that writes.
+//!
+//! While a commit waits for the disk, calls queue up; the next commit takes all of them. One call alone waits
+//! for nothing but its own commit.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use redb::Database;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::batch::{Batch, Filled};
+use super::load::{self, Loading};
+use super::records::{Change, Synced};
+use super::schema::Ledger;
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use crate::list::{Entry, MailboxName};
+
+/// So many changes at most share a commit, so that the first of them does not wait for ever.
+const GROUP: usize = 10_000;
+
+/// What the writer can be asked to do. Every answer is a number: the sequence number of the last change, or
+/// that of a load.
+#[derive(Debug)]
+pub(super) enum Work {
+    Commit(Vec<Change>),
+    BeginLoad,
+    PutLoad { id: u64, entries: Vec<(MailboxName, Entry)> },
+    FinishLoad { id: u64, synced: Synced },
+    DropLoad { id: u64 },
+}
+
+impl Work {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Commit(changes) => changes.len(),
+            Self::PutLoad { entries, .. } => entries.len(),
+            Self::BeginLoad | Self::FinishLoad { .. } | Self::DropLoad { .. } => 1,
+        }
+    }
+}
+
+pub(super) struct Request {
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<u64, StoreError>>,
+}
+
+pub(super) struct Writer {
+    /// `None` once the store is poisoned.
+    db: Option<Arc<Database>>,
+    shared: Arc<Shared>,
+    /// As of the last commit.
+    ledger: Ledger,
+    loading: Option<Loading>,
+    loads: u64,
+}
+
+/// A group about to become durable.
+struct Attempt {
+    filled: Filled,
+    answers: Answers,
+}
+
+/// What each call of a group is told.
+type Answers = Vec<Result<u64, StoreError>>;
+
+impl Writer {
+    pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>, ledger: Ledger) -> Self {
+        Self { db: Some(db), shared, ledger, loading: None, loads: 0 }
+    }
+
+    /// Works until every sender is gone and the queue is empty.
+    pub(super) fn run(mut self, queue: &Receiver<Request>) {
+        while let Ok(first) = queue.recv() {
+            let mut weight = first.work.weight();
+            let mut group = vec![first];
+            while weight < GROUP
+                && let Ok(next) = queue.try_recv()
+            {
+                weight += next.work.weight();
+                group.push(next);
+            }
+            let (work, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|r| (r.work, r.reply)).unzip();
+            match self.commit(work) {
+                Ok(answers) => {
+                    for (reply, answer) in replies.into_iter().zip(answers) {
+                        // The caller may have stopped waiting; the change is made all the same.
+                        let _ = reply.send(answer);
+                    }
+                }
+                Err(poisoned) => {
+                    for reply in replies {
+                        let _ = reply.send(Err(poisoned.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries a group out in one transaction. When this fails, it fails for good.
+    fn commit(&mut self, group: Vec<Work>) -> Result<Answers, StoreError> {
+        let (Some(db), None) = (self.db.clone(), self.shared.poisoned()) else {
+            self.db = None;
+            return Err(self.shared.poison("an unknown cause"));
+        };
+        let mut attempt = None;
+        let done = catch_unwind(AssertUnwindSafe(|| self.transact(&db, group, &mut attempt)));
+        let cause = match done {
+            Ok(Ok(())) => return Ok(self.committed(attempt)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a panic while committing, which a damaged file can cause".to_owned(),
+        };
+        self.db = None;
+        drop(db);
+        let poisoned = self.shared.poison(&cause);
+        // redb tidies up after a commit, which can fail too. What readers are shown now decides which it was.
+        let seq = attempt.as_ref().map(|a| a.filled.ledger.seq);
+        let shown = Snapshot::open(&self.shared).ok().map(|s| s.seq());
+        if seq.is_some() && seq == shown && seq > Some(self.ledger.seq) {
+            return Ok(self.committed(attempt));
+        }
+        Err(poisoned)
+    }
+
+    fn committed(&mut self, attempt: Option<Attempt>) -> Answers {
+        let Some(Attempt { filled, answers }) = attempt else {
+            return Answers::new();
+        };
+        self.ledger = filled.ledger.clone();
+        self.shared.committed(filled, answers.len() as u64);
+        answers
+    }
+
+    fn transact(
+        &mut self,
+        db: &Database,
+        group: Vec<Work>,
+        attempt: &mut Option<Attempt>,
+    ) -> Result<(), StoreError> {
+        let mut txn = db.begin_write()?;
+        txn.set_quick_repair(true);
+        let mut batch = Batch::open(&txn, Some(self.ledger.clone()), self.shared.limits());
+        let mut answers = Answers::with_capacity(group.len());
+        for work in group {
+            answers.push(self.apply(&mut batch, work)?);
+        }
+        let filled = batch.finish()?;
+        self.shared.hot.begin(&filled.touched, filled.replaced);
+        *attempt = Some(Attempt { filled, answers });
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// The outer error is the disk's and concerns the whole group, the inner one is the caller's own.
+    fn apply(&mut self, batch: &mut Batch<'_>, work: Work) -> Result<Result<u64, StoreError>, StoreError> {
+        match work {
+            Work::Commit(changes) => {
+                let mut seq = batch.ledger.seq;
+                let order = batch.ledger.order;
+                for change in changes {
+                    seq = batch.apply(change)?;
+                }
+                if batch.ledger.order != order {
+                    self.loading = None;
+                }
+                Ok(Ok(seq))
+            }
+            Work::BeginLoad => {
+                self.loads += 1;
+                self.loading = Some(Loading::begin(self.loads, batch)?);
+                Ok(Ok(self.loads))
+            }
+            Work::PutLoad { id, entries } => match self.loading.as_mut().filter(|l| l.id == id) {
+                None => Ok(Err(StoreError::LoadSuperseded)),
+                Some(loading) => {
+                    loading.put(batch, entries)?;
+                    Ok(Ok(id))
+                }
+            },
+            Work::FinishLoad { id, synced } => match self.loading.take_if(|l| l.id == id) {
+                None => Ok(Err(StoreError::LoadSuperseded)),
+                Some(loading) => {
+                    loading.finish(batch, synced)?;
+                    Ok(Ok(batch.ledger.seq))
+                }
+            },
+            Work::DropLoad { id } => {
+                if self.loading.take_if(|l| l.id == id).is_some() {
+                    batch.with_tables_closed(load::discard)?;
+                }
+                Ok(Ok(id))
+            }
+        }
+    }
+}
