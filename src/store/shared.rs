@@ -67,11 +67,7 @@ impl Shared {
     }
 
     pub(super) fn current(&self) -> Result<Arc<Base>, StoreError> {
-        let current = self
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         // Perhaps the disk is back.
         current.or_else(|_| self.freeze())
     }

@@ -36,12 +36,7 @@ impl Base {
                 None => Ledger::read(&txn.open_table(META)?)?
                     .ok_or_else(|| StoreError::corrupt("the format's number is missing"))?,
             };
-            Ok(Arc::new(Self {
-                list: txn.open_table(LIST)?,
-                txn,
-                ledger,
-                _db: db,
-            }))
+            Ok(Arc::new(Self { list: txn.open_table(LIST)?, txn, ledger, _db: db }))
         })
     }
 }
@@ -60,18 +55,13 @@ pub struct Snapshot {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("seq", &self.seq())
-            .finish_non_exhaustive()
+        f.debug_struct("Snapshot").field("seq", &self.seq()).finish_non_exhaustive()
     }
 }
 
 impl Snapshot {
     pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, StoreError> {
-        Ok(Self {
-            base: shared.current()?,
-            shared: shared.clone(),
-        })
+        Ok(Self { base: shared.current()?, shared: shared.clone() })
     }
 
     /// Runs a read so that neither a panic nor a failed disk goes unnoticed.
@@ -99,11 +89,7 @@ impl Snapshot {
     }
 
     pub(super) fn name(&self, key: &[u8]) -> Result<MailboxName, StoreError> {
-        self.base
-            .ledger
-            .order
-            .name(key)
-            .map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))
+        self.base.ledger.order.name(key).map_err(|e| StoreError::corrupt(format!("a key on disk: {e}")))
     }
 
     /// What the list holds for the name.
@@ -266,10 +252,7 @@ impl Snapshot {
     pub fn unconfirmed_of(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, StoreError> {
         self.read(|| {
             let table = self.base.txn.open_table(UNCONFIRMED)?;
-            table
-                .get(self.key(name).as_slice())?
-                .map(|value| In(value.value()).entry())
-                .transpose()
+            table.get(self.key(name).as_slice())?.map(|value| In(value.value()).entry()).transpose()
         })
     }
 

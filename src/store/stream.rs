@@ -100,9 +100,7 @@ impl Snapshot {
             let range = (from, Bound::Unbounded);
             let mut list = Peeked::over(self.base.list.range::<&[u8]>(range)?)?;
             let mut forgotten = match with_forgotten {
-                true => Some(Peeked::over(
-                    self.base.txn.open_table(FORGOTTEN)?.range::<&[u8]>(range)?,
-                )?),
+                true => Some(Peeked::over(self.base.txn.open_table(FORGOTTEN)?.range::<&[u8]>(range)?)?),
                 false => None,
             };
             let unkey = Unkey::new(self.order());

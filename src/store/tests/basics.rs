@@ -74,10 +74,7 @@ fn a_directory_has_one_master() {
 fn a_directory_is_not_made_in_the_middle_of_nowhere() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("not-mounted/store");
-    assert!(matches!(
-        Store::open(&missing, Options::default()),
-        Err(StoreError::Disk(_))
-    ));
+    assert!(matches!(Store::open(&missing, Options::default()), Err(StoreError::Disk(_))));
 }
 
 #[test]
@@ -96,10 +93,7 @@ fn the_format_of_a_newer_release_is_refused() {
     {
         let db = Database::builder().create_with_backend(disk.clone()).unwrap();
         let txn = db.begin_write().unwrap();
-        txn.open_table(META)
-            .unwrap()
-            .insert("format", [99].as_slice())
-            .unwrap();
+        txn.open_table(META).unwrap().insert("format", [99].as_slice()).unwrap();
         txn.commit().unwrap();
     }
     let refused = Store::open_on(disk, Options::default()).map(|_| ());
@@ -138,10 +132,7 @@ async fn a_damaged_file_is_an_error_and_no_panic() {
         let _ = store.commit(vec![remove("user.u3.77")]).await;
     }
     assert!(noticed > 0);
-    let checking = Options {
-        check: true,
-        ..Options::default()
-    };
+    let checking = Options { check: true, ..Options::default() };
     assert!(Store::open_on(SimDisk::holding(whole), checking).is_ok());
 }
 
@@ -152,9 +143,8 @@ async fn calls_that_wait_for_the_disk_share_the_next_commit() {
     disk.hold_syncs();
     let first = store.submit(vec![put("user.first", &numbered(1))]);
     disk.wait_for_sync();
-    let rest: Vec<_> = (0..50)
-        .map(|i| store.submit(vec![put(&format!("user.u{i}"), &numbered(i))]))
-        .collect();
+    let rest: Vec<_> =
+        (0..50).map(|i| store.submit(vec![put(&format!("user.u{i}"), &numbered(i))])).collect();
     disk.release_syncs();
     assert_eq!(first.await, Ok(1));
     for (i, call) in rest.into_iter().enumerate() {
@@ -168,9 +158,7 @@ async fn calls_that_wait_for_the_disk_share_the_next_commit() {
 async fn calls_are_applied_in_the_order_in_which_they_were_made() {
     let disk = SimDisk::new();
     let store = open(&disk);
-    let calls: Vec<_> = (0..100)
-        .map(|i| store.submit(vec![put("user.one", &numbered(i))]))
-        .collect();
+    let calls: Vec<_> = (0..100).map(|i| store.submit(vec![put("user.one", &numbered(i))])).collect();
     // Nobody polled the earlier ones, nor has to.
     assert_eq!(calls.into_iter().next_back().unwrap().await, Ok(100));
     assert_eq!(store.get(&name("user.one")), Ok(Some(numbered(99))));
@@ -188,10 +176,7 @@ async fn a_call_nobody_waits_for_is_carried_out_before_the_store_closes() {
 #[tokio::test]
 async fn too_many_waiting_calls_are_refused() {
     let disk = SimDisk::new();
-    let few = Options {
-        waiting_calls: 2,
-        ..Options::default()
-    };
+    let few = Options { waiting_calls: 2, ..Options::default() };
     let store = Store::open_on(disk.clone(), few).unwrap();
     disk.hold_syncs();
     let first = store.submit(vec![remove("user.one")]);
@@ -227,10 +212,7 @@ async fn readers_see_a_change_when_it_is_durable_and_not_before() {
 
 #[test]
 fn lookups_never_go_back_in_time() {
-    let hot = Options {
-        hot_entries: 3,
-        ..Options::default()
-    };
+    let hot = Options { hot_entries: 3, ..Options::default() };
     let store = Store::open_on(SimDisk::new(), hot).unwrap();
     let names: Vec<_> = (0..6).map(|i| name(&format!("user.u{i}"))).collect();
     let entry = |n: u64| active("be.test!p", &n.to_string());
@@ -257,10 +239,7 @@ fn lookups_never_go_back_in_time() {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             for n in 1..400 {
                 let name = names[n as usize % names.len()].clone();
-                let change = Change::Put {
-                    name: name.clone(),
-                    entry: entry(n),
-                };
+                let change = Change::Put { name: name.clone(), entry: entry(n) };
                 runtime.block_on(store.commit(vec![change])).unwrap();
                 assert_eq!(number(store.get(&name).unwrap()), n);
             }
@@ -285,11 +264,8 @@ async fn what_cyrus_could_not_send_is_refused_and_harms_nobody() {
 #[tokio::test]
 async fn a_failure_is_remembered_until_a_master_completed_the_list() {
     let dir = tempfile::tempdir().unwrap();
-    let synced = Change::Synced(Synced {
-        master: "mm.test".to_owned(),
-        version: "3.6.1".to_owned(),
-        at_unix: 9,
-    });
+    let synced =
+        Change::Synced(Synced { master: "mm.test".to_owned(), version: "3.6.1".to_owned(), at_unix: 9 });
     let store = Store::open(dir.path(), Options::default()).unwrap();
     store.commit(vec![synced.clone()]).await.unwrap();
     assert_eq!(store.stats().suspect, None);

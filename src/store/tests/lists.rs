@@ -19,10 +19,7 @@ fn all(snapshot: &Snapshot) -> Vec<(String, bool)> {
     let mut each = |name: &[u8], entry: Option<EntryRef<'_>>| {
         found.push((String::from_utf8_lossy(name).into_owned(), entry.is_some()));
     };
-    while snapshot
-        .read_chunk_with_forgotten(&mut cursor, 1, &mut each)
-        .unwrap()
-    {}
+    while snapshot.read_chunk_with_forgotten(&mut cursor, 1, &mut each).unwrap() {}
     found
 }
 
@@ -45,10 +42,7 @@ async fn the_order_can_change_under_a_reader() {
 async fn a_stream_tells_what_a_slave_may_drop_over_a_forgotten_name() {
     let store = open(&SimDisk::new());
     let some = ["user.foo", "user.foo.bar", "user.foo-x"];
-    store
-        .commit(some.iter().map(|n| put(n, &numbered(1))).collect())
-        .await
-        .unwrap();
+    store.commit(some.iter().map(|n| put(n, &numbered(1))).collect()).await.unwrap();
     store.commit(vec![remove("user.foo.bar")]).await.unwrap();
     let mut drops = slave_drops();
     let again: Vec<_> = all(&store.snapshot().unwrap())
@@ -72,10 +66,7 @@ async fn forgotten_names_are_the_latest_and_not_too_old() {
     let some = ["user.c", "user.b", "user.a"];
     let forgotten = || -> Vec<String> {
         let all = all(&store.snapshot().unwrap());
-        all.into_iter()
-            .filter(|(_, listed)| !listed)
-            .map(|(n, _)| n)
-            .collect()
+        all.into_iter().filter(|(_, listed)| !listed).map(|(n, _)| n).collect()
     };
     for gone in some {
         store.commit(vec![put(gone, &numbered(1))]).await.unwrap();
@@ -92,9 +83,7 @@ async fn forgotten_names_are_the_latest_and_not_too_old() {
 }
 
 fn entries(range: std::ops::Range<u64>) -> Vec<(MailboxName, Entry)> {
-    range
-        .map(|i| (name(&format!("user.u{i:05}")), numbered(i)))
-        .collect()
+    range.map(|i| (name(&format!("user.u{i:05}")), numbered(i))).collect()
 }
 
 #[tokio::test]
