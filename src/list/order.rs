@@ -131,6 +131,49 @@ mod tests {
         assert_eq!(found, [false, false, true, false]);
     }
 
+    /// What real masters of four releases streamed: see fixtures/order/README.md.
+    macro_rules! fixtures {
+        ($($release:literal => $order:expr),*) => {
+            [$((
+                $release,
+                $order,
+                include_str!(concat!("../../fixtures/order/", $release, "/names.txt")),
+                include_str!(concat!("../../fixtures/order/", $release, "/frontend.txt")),
+            )),*]
+        };
+    }
+
+    fn streams() -> [(&'static str, Order, &'static str, &'static str); 4] {
+        fixtures!("3.2" => Order::Raw, "3.6" => Order::DatabaseKey, "3.10" => Order::DatabaseKey,
+            "3.12" => Order::DatabaseKey)
+    }
+
+    #[test]
+    fn ten_thousand_names_are_in_each_releases_own_order() {
+        for (release, order, streamed, _) in streams() {
+            let streamed: Vec<MailboxName> = streamed.lines().map(name).collect();
+            let mut sorted = streamed.clone();
+            sorted.reverse();
+            sorted.sort_by(|a, b| order.compare(a, b));
+            assert_eq!(streamed.len(), 10_000);
+            assert!(streamed == sorted, "{release} keeps another order than {order:?}");
+        }
+    }
+
+    #[test]
+    fn rule_3_whatever_a_real_frontend_lost_is_found() {
+        for (release, _, streamed, frontend) in streams() {
+            let mut drops = slave_drops();
+            let found: std::collections::HashSet<&str> =
+                streamed.lines().filter(|name| drops(name.as_bytes())).collect();
+            let lost: Vec<&str> = frontend.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+            assert_eq!(lost.is_empty(), release == "3.2");
+            for name in lost {
+                assert!(found.contains(name), "{release}: a frontend lost {name:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn key_order_is_the_order(a in "[a-cA-C.^! &-]{1,12}", b in "[a-cA-C.^! &-]{1,12}") {

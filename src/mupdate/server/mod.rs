@@ -14,6 +14,8 @@ mod listener;
 mod login;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::net::SocketAddr;
