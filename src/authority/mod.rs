@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`write`] | what may be asked, and the answers |
+//! | [`mod@write`] | what may be asked, and the answers |
 //! | [`namespace`] | what the faces ask of the authority |
 //! | [`master`] | what the authority needs of the link to the real master |
 //! | [`machine`] | the state machine, pure: events in, decisions out |

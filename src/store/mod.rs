@@ -3,7 +3,7 @@
 //! # Format
 //!
 //! A directory with two files. `lock` is locked (flock) by the process that has the store open, names it, and
-//! keeps the mark of a failure ([`lock`]). (While it is made, `list.redb` is called `list.new`.) `list.redb` is a [redb](redb) database, format [`FORMAT`](schema::FORMAT) 1, with these tables:
+//! keeps the mark of a failure ([`lock`]). (While it is made, `list.redb` is called `list.new`.) `list.redb` is a [redb] database, format [`FORMAT`](schema::FORMAT) 1, with these tables:
 //!
 //! | table | key | value |
 //! |---|---|---|
