@@ -269,3 +269,78 @@ pub(super) fn order_of_code(code: u8) -> Decoded<Order> {
         other => Err(unknown("order", other)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(acl: Option<&[u8]>) -> Entry {
+        let location = Location::new(b"be!p").unwrap();
+        match acl {
+            None => Entry::reserved(location),
+            Some(acl) => Entry::active(location, Acl::new(acl)),
+        }
+    }
+
+    /// Format 1 as it is on disks; these bytes may not change without a new format.
+    #[test]
+    fn format_1_stays_what_it_is() {
+        let name = || MailboxName::new(b"user.a").unwrap();
+        assert_eq!(Listed::encode(&entry(None), 5), b"\x01\x05\x04be!p");
+        assert_eq!(
+            Listed::encode(&entry(Some(b"a\tlr\t")), 300),
+            b"\x02\xac\x02\x04be!pa\tlr\t"
+        );
+        let record = JournalRecord {
+            name: name(),
+            verb: Verb::Deactivate,
+            before: Some(entry(Some(b"A"))),
+            after: Some(entry(None)),
+            identity: "murder".to_owned(),
+            peer: "::1".to_owned(),
+            at_unix: 200,
+        };
+        let bytes = b"\x03\xc8\x01\x02\x04be!p\x01A\x01\x04be!p\x06murder\x03::1";
+        assert_eq!(record.encode(), bytes);
+        assert_eq!(JournalRecord::decode(name(), bytes), Ok(record));
+        let doubt = Doubt {
+            effect: None,
+            at_unix: 1,
+        };
+        assert_eq!(doubt.encode(), b"\x01\x00");
+        let conflict = Conflict {
+            name: name(),
+            base: None,
+            theirs: Some(entry(None)),
+            ours: None,
+            at_unix: 1,
+        };
+        assert_eq!(conflict.encode(), b"\x01\x00\x01\x04be!p\x00");
+        let synced = Synced {
+            master: "mm".to_owned(),
+            version: "3".to_owned(),
+            at_unix: 0,
+        };
+        assert_eq!(synced.encode(), b"\x00\x02mm\x013");
+        assert_eq!([Order::Raw, Order::DatabaseKey].map(order_code), [0, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_come_back(value: u64) {
+            let bytes = Out::default().varint(value).done();
+            prop_assert_eq!(In(&bytes).varint(), Ok(value));
+        }
+
+        #[test]
+        fn no_bytes_lead_to_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let name = MailboxName::new(b"user.a").unwrap();
+            let _ = Listed::decode(&bytes).and_then(|listed| listed.entry());
+            let _ = JournalRecord::decode(name.clone(), &bytes);
+            let _ = Doubt::decode(&bytes);
+            let _ = Conflict::decode(name, &bytes);
+            let _ = Synced::decode(&bytes);
+        }
+    }
+}

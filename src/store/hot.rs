@@ -96,3 +96,64 @@ impl Inner {
         self.generation += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::Location;
+
+    fn name(text: &str) -> MailboxName {
+        MailboxName::new(text.as_bytes()).unwrap()
+    }
+
+    fn entry(text: &str) -> Option<Entry> {
+        Some(Entry::reserved(Location::new(text.as_bytes()).unwrap()))
+    }
+
+    fn touch(text: &str, state: Option<Entry>) -> Touched {
+        Touched::from([(name(text), state)])
+    }
+
+    fn missed(hot: &Hot, text: &str) -> Missed {
+        hot.look(&name(text)).err().unwrap()
+    }
+
+    #[test]
+    fn what_a_commit_changes_is_not_known_until_it_is_durable() {
+        let hot = Hot::new(10);
+        for text in ["a", "b"] {
+            hot.keep(missed(&hot, text), &name(text), &entry("old!p"));
+        }
+        hot.begin(&touch("a", None), false);
+        let during = missed(&hot, "a");
+        hot.keep(during, &name("a"), &entry("old!p"));
+        assert!(hot.look(&name("a")).is_err());
+        assert_eq!(hot.look(&name("b")).ok(), Some(entry("old!p")));
+        hot.end(touch("a", None));
+        assert_eq!(hot.look(&name("a")).ok(), Some(None));
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_ended_is_not_kept_after() {
+        let hot = Hot::new(1);
+        let before = missed(&hot, "a");
+        hot.begin(&touch("a", entry("new!p")), false);
+        hot.end(touch("a", entry("new!p")));
+        hot.keep(missed(&hot, "b"), &name("b"), &None);
+        hot.keep(before, &name("a"), &entry("old!p"));
+        assert!(hot.look(&name("a")).is_err());
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_list_being_replaced() {
+        let hot = Hot::new(10);
+        hot.keep(missed(&hot, "a"), &name("a"), &None);
+        hot.begin(&Touched::new(), true);
+        let during = missed(&hot, "a");
+        hot.keep(during, &name("a"), &None);
+        assert!(hot.look(&name("a")).is_err());
+        hot.abandon();
+        hot.keep(missed(&hot, "a"), &name("a"), &None);
+        assert_eq!(hot.look(&name("a")).ok(), Some(None));
+    }
+}

@@ -50,6 +50,7 @@
 //! state that was last acknowledged ([`disk`]). Only a restart, which reads what really is on disk,
 //! ends this state; [`Stats::suspect`] remembers it until a master completed the list again.
 
+mod backup;
 mod batch;
 mod codec;
 mod disk;
@@ -82,7 +83,7 @@ use batch::{Batch, Filled};
 use disk::{Disk, Live};
 use lock::DirLock;
 use schema::{LIST, Ledger, META};
-use shared::{Published, Shared, guarded};
+use shared::{Published, Shared, builder, guarded};
 use snapshot::Base;
 use writer::{Request, Work, Writer};
 
@@ -318,12 +319,6 @@ impl Drop for Handle {
             let _ = writer.join();
         }
     }
-}
-
-fn builder(options: &Options) -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(options.cache_bytes);
-    builder
 }
 
 /// Makes the tables of a new store, or frees what a load that was cut off left behind.

@@ -148,7 +148,7 @@ impl Shared {
     fn freeze(&self) -> Result<Arc<Base>, StoreError> {
         let frozen = guarded(|| {
             let disk = Frozen::new(self.disk.clone()).map_err(|e| StoreError::disk("reading", &e))?;
-            let db = super::builder(&self.options).create_with_backend(disk)?;
+            let db = builder(&self.options).create_with_backend(disk)?;
             Base::open(Arc::new(db), None)
         });
         self.replace(frozen.clone());
@@ -186,4 +186,10 @@ impl Shared {
 pub(super) fn guarded<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(act))
         .unwrap_or_else(|_| Err(StoreError::corrupt("reading it led to a panic")))
+}
+
+pub(super) fn builder(options: &Options) -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(options.cache_bytes);
+    builder
 }

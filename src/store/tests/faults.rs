@@ -3,7 +3,7 @@
 use super::basics::{active, name, put};
 use super::sim::{Kind, SimDisk};
 use crate::list::Entry;
-use crate::store::{Change, Options, Store, StoreError};
+use crate::store::{Change, Options, Store, StoreError, backup};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -116,4 +116,15 @@ async fn after_a_failed_read_the_rest_can_still_be_read() {
         assert!(matches!(refused, Err(StoreError::Poisoned(_))), "{refused:?}");
         shows(&store, 1);
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_under_a_backup_harms_the_backup_only() {
+    let store = filled(&SimDisk::new()).await;
+    let full = SimDisk::new();
+    full.fail(Kind::Write, 3, ENOSPC, false);
+    let failed = backup::fill(&store.snapshot().unwrap(), full);
+    assert!(matches!(failed, Err(StoreError::Disk(_))), "{failed:?}");
+    store.commit(many(2)).await.unwrap();
+    shows(&store, 2);
 }

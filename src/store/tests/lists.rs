@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::basics::{name, open, put, remove};
-use super::model::{numbered, synced};
+use super::model::{View, numbered, synced};
+use super::random::calls;
 use super::sim::SimDisk;
 use crate::list::{Entry, MailboxName, Order, slave_drops};
 use crate::store::{Change, Cursor, EntryRef, Options, Snapshot, Store, StoreError};
@@ -155,4 +156,25 @@ async fn a_load_gives_way_to_a_newer_one_and_to_another_order() {
     assert_eq!(store.stats().entries, 0);
     // What concerns one load alone does no harm to others.
     assert_eq!(store.stats().poisoned, None);
+}
+
+#[tokio::test]
+async fn a_backup_is_a_store_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&SimDisk::new());
+    let changes: Vec<_> = calls(60).concat();
+    store.commit(changes).await.unwrap();
+    let expected = View::of(&store).unwrap();
+
+    let copies = dir.path().join("copy");
+    std::fs::create_dir(&copies).unwrap();
+    let file = copies.join("list.redb");
+    let seq = store.backup_to(&file).await.unwrap();
+    store.commit(vec![put("user.later", &numbered(1))]).await.unwrap();
+    assert_eq!(seq, expected.seq());
+    let again = store.backup_to(&file).await;
+    assert!(matches!(again, Err(StoreError::Disk(_))), "{again:?}");
+
+    let copy = Store::open(&copies, Options::default()).unwrap();
+    assert_eq!(View::of(&copy).unwrap(), expected);
 }

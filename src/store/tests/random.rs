@@ -1,6 +1,8 @@
 //! Random histories, against the model.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::model::{Model, View, numbered, synced};
 use super::sim::SimDisk;
@@ -29,7 +31,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     (0..30_u64).prop_map(numbered)
 }
 
-pub(super) fn change() -> impl Strategy<Value = Change> {
+fn change() -> impl Strategy<Value = Change> {
     let optional = || proptest::option::of(entry());
     prop_oneof![
         8 => (name(), entry()).prop_map(|(name, entry)| Change::Put { name, entry }),
@@ -67,6 +69,13 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
         1 => (1..9_u64).prop_map(|at_unix| Change::Attended { at_unix }),
         1 => prop_oneof![Just(Order::Raw), Just(Order::DatabaseKey)].prop_map(Change::SetOrder),
     ]
+}
+
+/// The same calls in every run.
+pub(super) fn calls(count: usize) -> Vec<Vec<Change>> {
+    let calls = proptest::collection::vec(proptest::collection::vec(change(), 1..6), count);
+    let mut runner = TestRunner::deterministic();
+    calls.new_tree(&mut runner).unwrap().current()
 }
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {

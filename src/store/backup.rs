@@ -1,0 +1,98 @@
+//! A copy of the store in one file.
+
+use std::fs::{File, OpenOptions};
+use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Key, ReadableTable, StorageBackend, TableDefinition, Value, WriteTransaction};
+
+use super::schema::{
+    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST, META, UNCONFIRMED,
+};
+use super::shared::builder;
+use super::snapshot::Snapshot;
+use super::{Options, Store, StoreError};
+
+/// Memory for the pages of the copy.
+const CACHE: usize = 16 << 20;
+
+impl Store {
+    /// Copies the store as it is now into a new file, while it goes on working. The file is a `list.redb`, packed
+    /// tightly. Answers with the sequence number of the last change in it. What is at `path` already is left
+    /// alone, and the copy refused.
+    pub async fn backup_to(&self, path: &Path) -> Result<u64, StoreError> {
+        let snapshot = self.snapshot()?;
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || copy(&snapshot, &path))
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+}
+
+fn copy(snapshot: &Snapshot, path: &Path) -> Result<u64, StoreError> {
+    let failed = |e: &std::io::Error| StoreError::disk(&format!("writing {}", path.display()), e);
+    if path.try_exists().map_err(|e| failed(&e))? {
+        return Err(failed(&std::io::ErrorKind::AlreadyExists.into()));
+    }
+    // Under its name only when it is whole.
+    let unborn = PathBuf::from(format!("{}.new", path.display()));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unborn)
+        .map_err(|e| failed(&e))?;
+    if let Err(error) = fill(snapshot, FileBackend::new(file)?) {
+        // It is in nobody's way; the error to tell is the first.
+        let _ = std::fs::remove_file(&unborn);
+        return Err(error);
+    }
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    std::fs::rename(&unborn, path)
+        .and_then(|()| File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|e| failed(&e))?;
+    Ok(snapshot.seq())
+}
+
+/// Copies everything but a load under way to an empty disk, durably.
+pub(super) fn fill(snapshot: &Snapshot, disk: impl StorageBackend) -> Result<(), StoreError> {
+    let options = Options {
+        cache_bytes: CACHE,
+        ..Options::default()
+    };
+    let db = builder(&options).create_with_backend(disk)?;
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    for table in [LIST, FORGOTTEN, CONFLICTS, UNCONFIRMED] {
+        copy_table(snapshot, &txn, table)?;
+    }
+    for table in [JOURNAL, DOUBTS] {
+        copy_table(snapshot, &txn, table)?;
+    }
+    for table in [JOURNAL_BY_SEQ, FORGOTTEN_BY_SEQ] {
+        copy_table(snapshot, &txn, table)?;
+    }
+    copy_table(snapshot, &txn, META)?;
+    txn.commit()?;
+    Ok(db.close()?)
+}
+
+fn copy_table<K: Key + 'static, V: Value + 'static>(
+    snapshot: &Snapshot,
+    txn: &WriteTransaction,
+    table: TableDefinition<'static, K, V>,
+) -> Result<(), StoreError> {
+    let from = snapshot.read(|| Ok(snapshot.base.txn.open_table(table)?))?;
+    let mut items = snapshot.read(|| Ok(from.iter()?))?;
+    let mut to = txn.open_table(table)?;
+    let mut end = to.upper_bound_mut(Bound::<K::SelfType<'_>>::Unbounded)?;
+    // Only reads are the store's own: a full disk under the copy is no reason to give the store up.
+    while let Some((key, value)) = snapshot.read(|| Ok(items.next().transpose()?))? {
+        end.insert_before(key.value(), value.value())?;
+    }
+    Ok(end.close()?)
+}
