@@ -25,9 +25,7 @@ impl Store {
     pub async fn backup_to(&self, path: &Path) -> Result<u64, StoreError> {
         let snapshot = self.snapshot()?;
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || copy(&snapshot, &path))
-            .await
-            .map_err(|_| StoreError::Closed)?
+        tokio::task::spawn_blocking(move || copy(&snapshot, &path)).await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -60,10 +58,7 @@ fn copy(snapshot: &Snapshot, path: &Path) -> Result<u64, StoreError> {
 
 /// Copies everything but a load under way to an empty disk, durably.
 pub(super) fn fill(snapshot: &Snapshot, disk: impl StorageBackend) -> Result<(), StoreError> {
-    let options = Options {
-        cache_bytes: CACHE,
-        ..Options::default()
-    };
+    let options = Options { cache_bytes: CACHE, ..Options::default() };
     let db = builder(&options).create_with_backend(disk)?;
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);

@@ -288,10 +288,7 @@ mod tests {
     fn format_1_stays_what_it_is() {
         let name = || MailboxName::new(b"user.a").unwrap();
         assert_eq!(Listed::encode(&entry(None), 5), b"\x01\x05\x04be!p");
-        assert_eq!(
-            Listed::encode(&entry(Some(b"a\tlr\t")), 300),
-            b"\x02\xac\x02\x04be!pa\tlr\t"
-        );
+        assert_eq!(Listed::encode(&entry(Some(b"a\tlr\t")), 300), b"\x02\xac\x02\x04be!pa\tlr\t");
         let record = JournalRecord {
             name: name(),
             verb: Verb::Deactivate,
@@ -304,24 +301,12 @@ mod tests {
         let bytes = b"\x03\xc8\x01\x02\x04be!p\x01A\x01\x04be!p\x06murder\x03::1";
         assert_eq!(record.encode(), bytes);
         assert_eq!(JournalRecord::decode(name(), bytes), Ok(record));
-        let doubt = Doubt {
-            effect: None,
-            at_unix: 1,
-        };
+        let doubt = Doubt { effect: None, at_unix: 1 };
         assert_eq!(doubt.encode(), b"\x01\x00");
-        let conflict = Conflict {
-            name: name(),
-            base: None,
-            theirs: Some(entry(None)),
-            ours: None,
-            at_unix: 1,
-        };
+        let conflict =
+            Conflict { name: name(), base: None, theirs: Some(entry(None)), ours: None, at_unix: 1 };
         assert_eq!(conflict.encode(), b"\x01\x00\x01\x04be!p\x00");
-        let synced = Synced {
-            master: "mm".to_owned(),
-            version: "3".to_owned(),
-            at_unix: 0,
-        };
+        let synced = Synced { master: "mm".to_owned(), version: "3".to_owned(), at_unix: 0 };
         assert_eq!(synced.encode(), b"\x00\x02mm\x013");
         assert_eq!([Order::Raw, Order::DatabaseKey].map(order_code), [0, 1]);
     }

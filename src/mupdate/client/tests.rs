@@ -1,0 +1,302 @@
+//! The link against a master that is played, byte by byte, by the test.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::{LinkConfig, MasterLink};
+use crate::authority::master::{LinkEvent, Lost, Master, MasterReply};
+use crate::authority::write::Write;
+use crate::list::{Acl, Location, MailboxName};
+use crate::net::secret::Secret;
+
+/// What the link is patient for in these tests, and what we are.
+const SILENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const BANNER: &str = "* AUTH \"PLAIN\"\r\n* COMPRESS \"DEFLATE\"\r\n* PARTIAL-UPDATE\r\n\
+                      * OK MUPDATE \"mm.test\" \"Cyrus IMAP\" \"3.6.1\" \"(master)\"\r\n";
+
+/// One connection as the master sees it.
+struct Conversation {
+    stream: TcpStream,
+    seen: Vec<u8>,
+}
+
+impl Conversation {
+    async fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Reads up to and with `end`; gives back what came, or what there was when the link hung up.
+    async fn hear(&mut self, end: &str) -> Result<String, String> {
+        let reading = async {
+            loop {
+                if let Some(at) = self.seen.windows(end.len()).position(|w| w == end.as_bytes()) {
+                    let rest = self.seen.split_off(at + end.len());
+                    return Ok(String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap());
+                }
+                let mut part = [0; 1024];
+                match self.stream.read(&mut part).await {
+                    Ok(0) | Err(_) => return Err(String::from_utf8_lossy(&self.seen).into_owned()),
+                    Ok(n) => self.seen.extend_from_slice(&part[..n]),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .unwrap_or_else(|_| panic!("the link never said {end:?}"))
+    }
+
+    async fn hung_up(&mut self) {
+        assert!(self.hear("never said by anybody").await.is_err());
+    }
+}
+
+/// A master that is not there yet.
+struct Stage {
+    listener: TcpListener,
+    events: mpsc::Receiver<LinkEvent>,
+    link: MasterLink,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self::start_with(|config| config).await
+    }
+
+    async fn start_with(adjust: impl FnOnce(LinkConfig) -> LinkConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let (sender, events) = mpsc::channel(16);
+        let config = LinkConfig {
+            silence: SILENCE,
+            connect_deadline: SILENCE,
+            ping: Duration::from_millis(100),
+            backoff: Duration::from_millis(10),
+            backoff_max: Duration::from_millis(50),
+            connections: 2,
+            ..LinkConfig::new(address.to_string(), "murder", Secret::new("secret"))
+        };
+        Self { listener, events, link: MasterLink::spawn(adjust(config), sender) }
+    }
+
+    async fn accept(&self) -> Conversation {
+        let (stream, _) = tokio::time::timeout(PATIENCE, self.listener.accept()).await.unwrap().unwrap();
+        Conversation { stream, seen: Vec::new() }
+    }
+
+    /// A connection that has logged in.
+    async fn known(&self) -> Conversation {
+        let mut conversation = self.accept().await;
+        conversation.say(BANNER).await;
+        let said = conversation.hear("=\r\n").await.unwrap();
+        assert_eq!(said, "A01 AUTHENTICATE \"PLAIN\" {20+}\r\nAG11cmRlcgBzZWNyZXQ=\r\n");
+        conversation.say("A01 OK \"Authenticated\"\r\n").await;
+        conversation
+    }
+
+    /// A connection that follows, with one name in the list.
+    async fn following(&mut self) -> Conversation {
+        let mut conversation = self.known().await;
+        conversation.hear("U01 UPDATE\r\n").await.unwrap();
+        conversation
+            .say("U01 MAILBOX {6+}\r\nuser.a {5+}\r\nbe1!d {5+}\r\na\tlrs\r\nU01 OK \"streaming starts\"\r\n")
+            .await;
+        assert!(matches!(self.event().await, LinkEvent::Up(_, identity) if identity.servername == "mm.test"));
+        assert!(matches!(self.event().await, LinkEvent::Listed(_, list) if list.len() == 1));
+        assert!(matches!(self.event().await, LinkEvent::Complete(_)));
+        conversation
+    }
+
+    async fn event(&mut self) -> LinkEvent {
+        tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("the link lives")
+    }
+
+    /// The reason of the next end of a connection; whatever else is told before it must not be `Complete`.
+    async fn down(&mut self) -> String {
+        loop {
+            match self.event().await {
+                LinkEvent::Down(_, reason) => return reason,
+                LinkEvent::Complete(_) => panic!("a list that was never whole"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn delete(name: &str) -> Write {
+    Write::Delete { name: MailboxName::new(name.as_bytes()).unwrap() }
+}
+
+fn activate(name: &str) -> Write {
+    Write::Activate {
+        name: MailboxName::new(name.as_bytes()).unwrap(),
+        location: Location::new(b"be1!d").unwrap(),
+        acl: Acl::new(b"a\tlrs"),
+    }
+}
+
+#[tokio::test]
+async fn the_list_and_then_every_change_arrive_in_order() {
+    let mut stage = Stage::start().await;
+    let mut master = stage.following().await;
+    master.say("U01 RESERVE {6+}\r\nuser.b {5+}\r\nbe1!d\r\nU01 DELETE {6+}\r\nuser.a\r\n").await;
+    let mut changes = Vec::new();
+    while changes.len() < 2 {
+        let LinkEvent::Changed(_, part) = stage.event().await else { panic!("a change") };
+        changes.extend(part);
+    }
+    assert_eq!(changes[0].0.to_string(), "user.b");
+    assert!(changes[0].1.as_ref().is_some_and(|entry| !entry.is_active()));
+    assert_eq!((changes[1].0.to_string(), &changes[1].1), ("user.a".into(), &None));
+}
+
+#[tokio::test]
+async fn a_barrier_passes_after_everything_before_it() {
+    let mut stage = Stage::start().await;
+    let mut master = stage.following().await;
+    let barrier = stage.link.barrier(PATIENCE);
+    let (passed, ()) = tokio::join!(barrier, async {
+        let noop = master.hear("NOOP\r\n").await.unwrap();
+        let tag = noop.split(' ').next().unwrap().to_owned();
+        master.say("U01 DELETE {6+}\r\nuser.a\r\n").await;
+        master.say(&format!("{tag} OK \"Noop done\"\r\n")).await;
+    });
+    assert_eq!(passed, Ok(()));
+    assert!(matches!(stage.events.try_recv(), Ok(LinkEvent::Changed(_, changes)) if changes.len() == 1));
+}
+
+#[tokio::test]
+async fn a_master_that_hangs_anywhere_is_lost_in_bounded_time() {
+    // Before the banner; before the reply to AUTHENTICATE; before the list; in a line; at a NOOP.
+    for stop_after in 0..5 {
+        let mut stage = Stage::start().await;
+        let mut master = stage.accept().await;
+        for (at, say) in [
+            BANNER,
+            "A01 OK \"Authenticated\"\r\n",
+            "U01 MAILBOX {6+}\r\nuser.a {5",
+            "+}\r\nbe1!d {5+}\r\na\tlrs\r\nU01 OK \"streaming starts\"\r\n",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if at >= stop_after {
+                break;
+            }
+            match at {
+                1 => drop(master.hear("=\r\n").await.unwrap()),
+                2 => drop(master.hear("U01 UPDATE\r\n").await.unwrap()),
+                _ => {}
+            }
+            master.say(say).await;
+        }
+        let reason = loop {
+            if let LinkEvent::Down(_, reason) = stage.event().await {
+                break reason;
+            }
+        };
+        assert!(reason.starts_with("no answer for"), "stopped after {stop_after}: {reason}");
+        master.hung_up().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_whole_list_of_a_master_is_never_complete() {
+    for (answer, expected) in [
+        ("U01 NO \"no longer ready\"\r\n", "the server answered UPDATE with NO \"no longer ready\""),
+        ("* BYE \"Server Unable\"\r\n", "the server answered UPDATE with BYE \"Server Unable\""),
+        ("U01 MAILBOX {6+}\r\nuser.a {5+}\r\nnoloc {0+}\r\n\r\n", "location is not of the form"),
+        ("U01 BREAKFAST\r\n", "no MUPDATE reply"),
+    ] {
+        let mut stage = Stage::start().await;
+        let mut master = stage.known().await;
+        master.hear("U01 UPDATE\r\n").await.unwrap();
+        master.say(answer).await;
+        let reason = stage.down().await;
+        assert!(reason.contains(expected), "{answer:?}: {reason}");
+    }
+    let mut stage = Stage::start().await;
+    let mut slave = stage.accept().await;
+    slave.say(&BANNER.replace("(master)", "mupdate://mm.test")).await;
+    slave.hear("=\r\n").await.unwrap();
+    slave.say("A01 OK \"Authenticated\"\r\n").await;
+    assert_eq!(stage.down().await, "mm.test is not a master, but a slave: mupdate://mm.test");
+}
+
+#[tokio::test]
+async fn a_master_without_a_login_that_we_speak_is_refused_clearly() {
+    let mut stage = Stage::start().await;
+    let mut master = stage.accept().await;
+    master.say(&BANNER.replace("PLAIN", "DIGEST-MD5")).await;
+    let reason = stage.down().await;
+    assert_eq!(reason, "the server offers no login that Ravenry speaks here: [\"DIGEST-MD5\"]");
+}
+
+#[tokio::test]
+async fn rule_5_a_delete_reserves_first_in_one_segment() {
+    let mut stage = Stage::start().await;
+    let _stream = stage.following().await;
+    let sent = stage.link.send(delete("user.a"), PATIENCE);
+    let (reply, ()) = tokio::join!(sent, async {
+        let mut master = stage.known().await;
+        let both = "X0 RESERVE {6+}\r\nuser.a {12+}\r\nravenry!none\r\nX1 DELETE {6+}\r\nuser.a\r\n";
+        let mut segment = vec![0; 1024];
+        let n = master.stream.read(&mut segment).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&segment[..n]), both);
+        master.say("X0 NO \"mailbox already exists\"\r\nX1 OK \"done\"\r\n").await;
+    });
+    assert_eq!(reply, Ok(MasterReply::Done));
+}
+
+#[tokio::test]
+async fn what_was_sent_is_in_doubt_and_what_was_not_is_not() {
+    let mut stage = Stage::start().await;
+    let _stream = stage.following().await;
+    // Cut before the reply.
+    let (lost, ()) = tokio::join!(stage.link.send(activate("user.a"), PATIENCE), async {
+        let mut master = stage.known().await;
+        master.hear("a\tlrs\r\n").await.unwrap();
+    });
+    assert!(matches!(lost, Err(Lost::InDoubt(_))), "{lost:?}");
+    // Hung before the reply.
+    let (lost, _held) = tokio::join!(stage.link.send(activate("user.a"), SILENCE), stage.known());
+    assert!(matches!(lost, Err(Lost::InDoubt(_))), "{lost:?}");
+    // Hung before the login was through.
+    let (lost, _held) = tokio::join!(stage.link.send(activate("user.a"), SILENCE), stage.accept());
+    assert!(matches!(lost, Err(Lost::Unsent(_))), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_died_idle_is_replaced_unnoticed() {
+    let mut stage = Stage::start().await;
+    let _stream = stage.following().await;
+    for _ in 0..2 {
+        let (reply, ()) = tokio::join!(stage.link.send(activate("user.a"), PATIENCE), async {
+            let mut master = stage.known().await;
+            master.hear("a\tlrs\r\n").await.unwrap();
+            master.say("X0 OK \"done\"\r\n").await;
+        });
+        assert_eq!(reply, Ok(MasterReply::Done));
+    }
+}
+
+#[tokio::test]
+async fn reconnect_takes_a_fresh_list_at_once() {
+    let mut stage = Stage::start_with(|config| LinkConfig { backoff: PATIENCE, ..config }).await;
+    let mut master = stage.following().await;
+    stage.link.reconnect();
+    master.hung_up().await;
+    assert_eq!(stage.down().await, "connecting anew");
+    stage.following().await;
+}
+
+#[test]
+fn the_password_is_not_shown() {
+    let config = LinkConfig::new("mm.test:3905", "murder", Secret::new("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
