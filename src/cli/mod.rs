@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod desk;
 mod operate;
 mod serve;
 mod status;
