@@ -1,17 +1,32 @@
 //! The control socket: what an operator may ask of a running Ravenry.
 //!
-//! A UNIX socket; its file permission is the authority. One line of JSON asks, one line of JSON answers:
-//! `{"ask":"status"}`, and `{"ok":…}` or `{"error":"…"}`.
+//! A UNIX socket; its file permission is the authority. One connection carries one request:
+//!
+//! | direction | line |
+//! |---|---|
+//! | client | `{"ask":"status"}`: one line of JSON, an [`Ask`] |
+//! | client | after an [`Ask`] that says how many `bytes` follow: exactly so many bytes |
+//! | server | any number of `{"progress":{"what":…,"done":…,"of":…}}` and `{"item":…}` |
+//! | server | an empty line now and then, so that a long silence means death |
+//! | server | at last `{"ok":…}` or `{"error":"…"}`, and the connection ends |
+//!
+//! Neither side ever holds more than a few lines: what is long is a stream of items. Who hangs up ends what he
+//! asked for, except orders that were taken already.
 
 pub mod client;
+mod conflicts;
 pub mod server;
 pub mod status;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-/// What may be asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+pub use conflicts::{ConflictsAsk, Disagreement};
+
+/// What may be asked. A group of commands has an enum of its own, told apart by a tag of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Ask {
     /// Where things stand.
     Status,
@@ -19,17 +34,53 @@ pub enum Ask {
     StandIn,
     /// Let the master decide again.
     Follow,
+    /// Names that a person has to decide about.
+    Conflicts(ConflictsAsk),
+    /// Copy the state into a new file.
+    Backup {
+        /// Where; an absolute path, as the running Ravenry sees it.
+        path: PathBuf,
+    },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    ask: Ask,
+impl Ask {
+    /// How many bytes follow the request's line.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Status | Self::StandIn | Self::Follow | Self::Conflicts(_) | Self::Backup { .. } => 0,
+        }
+    }
 }
 
+/// A backup that was made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Copied {
+    /// The file.
+    pub path: PathBuf,
+    /// Names in its list.
+    pub entries: u64,
+    /// The last change in it.
+    pub seq: u64,
+}
+
+/// How far something is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// In a few words, such as `names given to the master`.
+    pub what: String,
+    /// So many.
+    pub done: u64,
+    /// Of so many, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+}
+
+/// One line of an answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Answer {
+enum Line {
+    Progress(Progress),
+    Item(serde_json::Value),
     Ok(serde_json::Value),
     Error(String),
 }

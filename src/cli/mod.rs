@@ -1,10 +1,13 @@
 //! The command line: one file per command.
 
+mod backup;
 mod check;
+mod conflicts;
 mod desk;
 mod operate;
 mod serve;
 mod status;
+mod talk;
 mod user;
 
 use std::path::PathBuf;
@@ -12,13 +15,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::admin::Ask;
 use crate::config::{Config, DEFAULT_PATH};
+use talk::Manner;
 
 /// Exit codes of sysexits.h.
 mod exit {
     pub(super) const USAGE: u8 = 64;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
+    /// Nobody confirmed what would have been changed, or with the wrong number.
+    pub(super) const NOT_CONFIRMED: u8 = 77;
     pub(super) const CONFIG: u8 = 78;
 }
 
@@ -64,6 +71,20 @@ enum Command {
     StandIn,
     /// Let the master decide again: after its maintenance.
     Follow,
+    /// Names that differ here and at the master, for a person to decide.
+    Conflicts {
+        #[command(subcommand)]
+        command: conflicts::ConflictsCommand,
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Copy the state into a new file, while it is served.
+    Backup {
+        /// The file; the running Ravenry writes it, and must be allowed to.
+        file: PathBuf,
+        #[command(flatten)]
+        manner: Manner,
+    },
 }
 
 /// What a command ended with: an exit code and a sentence.
@@ -96,8 +117,12 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Status { json } => status::run(&config, json),
         Command::User { command } => user::run(&config, command),
-        Command::StandIn => operate::run(&config, crate::admin::Ask::StandIn),
-        Command::Follow => operate::run(&config, crate::admin::Ask::Follow),
+        Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
+        Command::Backup { file, manner } => backup::run(&config, &file, manner),
+        Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
+        Command::Follow => {
+            operate::run(&config, &Ask::Follow, "the master is asked for its list; see `ravenry status`")
+        }
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,20 +1,20 @@
 //! `ravenry status`
 
-use super::{Failure, exit};
+use super::Failure;
+use super::talk::{Manner, Talk};
+use crate::admin::Ask;
 use crate::admin::status::Status;
-use crate::admin::{Ask, client};
 use crate::config::Config;
 
 pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
-    let answer = client::ask(&config.admin.socket, Ask::Status)
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
+    let talk = Talk::new(config, Manner { json, yes: false });
     if json {
+        // As it came: a newer Ravenry may say more than we know of.
+        let answer: serde_json::Value = talk.ask(&Ask::Status)?;
         println!("{answer:#}");
         return Ok(());
     }
-    let status: Status = serde_json::from_value(answer).map_err(|error| {
-        Failure::new(exit::SOFTWARE, format!("the running Ravenry is another release: {error}"))
-    })?;
+    let status: Status = talk.ask(&Ask::Status)?;
     print!("{status}");
     Ok(())
 }

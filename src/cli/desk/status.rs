@@ -1,0 +1,71 @@
+//! Where things stand.
+
+use super::Desk;
+use crate::admin::status::{ConflictStatus, JournalStatus, MasterStatus, Status, StoreStatus, StreamStatus};
+use crate::authority::task::Standing;
+use crate::list::Entry;
+
+/// Conflicts that `status` names; the rest are counted.
+const CONFLICTS_SHOWN: usize = 100;
+
+pub(super) fn status(desk: &Desk) -> Status {
+    let standing: Standing = desk.authority.standing().borrow().clone();
+    let stats = desk.authority.store().stats();
+    let streams = desk.server.streams();
+    let identity = standing.master.as_ref();
+    Status {
+        state: standing.state.word().into(),
+        since: standing.since_unix,
+        reason: standing.reason,
+        held_by_operator: standing.held,
+        entries: stats.entries,
+        journal: stats.journalled_names,
+        conflicts: stats.conflicts,
+        streams: streams.len(),
+        unconfirmed: stats.unconfirmed,
+        doubts: stats.doubts,
+        replaying: standing.replaying,
+        last_barrier: standing.last_barrier_unix,
+        master: MasterStatus {
+            address: desk.master_address.clone(),
+            connected: standing.connected,
+            servername: identity.map(|identity| identity.servername.clone()),
+            version: identity.map(|identity| identity.version.clone()),
+            last_error: standing.last_error,
+        },
+        journal_detail: JournalStatus { records: stats.journal_records, oldest: stats.oldest_journal_unix },
+        conflict_detail: if stats.conflicts > 0 { conflicts(desk) } else { Vec::new() },
+        stream_detail: streams
+            .into_iter()
+            .map(|stream| StreamStatus {
+                peer: stream.peer.to_string(),
+                identity: stream.identity.to_string(),
+                since: stream.since_unix,
+                written_seq: stream.written_seq,
+                lag: stream.lag,
+            })
+            .collect(),
+        store: StoreStatus {
+            seq: stats.seq,
+            complete: stats.complete,
+            poisoned: stats.poisoned.map(|cause| cause.to_string()),
+        },
+        version: env!("CARGO_PKG_VERSION").into(),
+        started: desk.started,
+    }
+}
+
+fn conflicts(desk: &Desk) -> Vec<ConflictStatus> {
+    let conflicts = desk.authority.store().snapshot().and_then(|list| list.conflicts(None, CONFLICTS_SHOWN));
+    let place = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.location.to_string());
+    conflicts
+        .unwrap_or_default()
+        .into_iter()
+        .map(|conflict| ConflictStatus {
+            name: conflict.name.to_string(),
+            ours: place(&conflict.ours),
+            theirs: place(&conflict.theirs),
+            since: conflict.at_unix,
+        })
+        .collect()
+}
