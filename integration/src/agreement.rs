@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::clients::{Mupdate, Record};
 use crate::deadline::eventually;
@@ -105,7 +105,7 @@ impl<'a> Agreement<'a> {
     /// Remembers the master's process; it should be running.
     pub async fn begin(murder: &'a Murder) -> Result<Self> {
         let master_process = murder.mm.mupdate_process().await?;
-        anyhow::ensure!(master_process.is_some(), "the master does not run");
+        ensure!(master_process.is_some(), "the master does not run");
         Ok(Self { murder, ravenry: None, master_process })
     }
 
@@ -161,6 +161,30 @@ impl<'a> Agreement<'a> {
         })
         .await?;
         Ok(time)
+    }
+
+    /// Asks both backends what `ctl_mboxlist -m` would do now: nothing.
+    ///
+    /// But for one thing. A renamed mailbox is announced without its partition, and then the preview would
+    /// announce it again, outage or no outage: that is allowed for exactly those names of the backend's that the
+    /// master lists without a partition.
+    pub async fn nothing_to_push(&self) -> Result<()> {
+        let master = self.murder.mm.dump().await?;
+        for backend in self.murder.backends() {
+            let bare = format!("{}!", backend.server());
+            let preview = backend.mboxlist_preview().await?.success()?;
+            for line in preview.stdout.lines().chain(preview.stderr.lines()).map(str::trim) {
+                let name = line.strip_prefix("Force Activate:").map(str::trim);
+                let entry = name.and_then(|name| master.get(name));
+                ensure!(
+                    line.is_empty() || entry.is_some_and(|entry| entry.location == bare),
+                    "ctl_mboxlist -mw on {}: {line} (the master has {})",
+                    backend.name(),
+                    told(entry)
+                );
+            }
+        }
+        Ok(())
     }
 }
 

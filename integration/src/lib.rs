@@ -10,5 +10,6 @@ pub mod frames;
 pub mod murder;
 pub mod ravenry;
 pub mod relay;
+pub mod sight;
 pub mod stage;
 pub mod transcript;

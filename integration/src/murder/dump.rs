@@ -69,6 +69,11 @@ impl Entry {
         Self { state: State::Reserved, location: location.to_owned(), acl: Acl::default() }
     }
 
+    /// Whether it may be used.
+    pub fn is_active(&self) -> bool {
+        self.state == State::Active
+    }
+
     /// Whether the node that was asked holds the mailbox itself.
     pub fn is_local(&self) -> bool {
         !self.location.contains('!')
