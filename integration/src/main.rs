@@ -1,10 +1,12 @@
 //! Chores around the stories: capturing fixtures from real Cyrus, clearing away what dead runs left.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use ravenry_integration::capture;
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
+use ravenry_integration::{capture, demo};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -27,12 +29,14 @@ enum Chore {
         #[arg(long)]
         suite: Vec<Suite>,
     },
+    /// Show on screen what an outage of the master does, with Ravenry and without it.
+    Demo,
     /// Remove the containers and networks of runs that are dead.
     Sweep,
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> Result<ExitCode> {
     match Cli::parse().chore {
         Chore::Capture { suite } => {
             for suite in or_all(suite) {
@@ -44,12 +48,13 @@ async fn main() -> Result<()> {
                 capture::order::capture(suite).await?;
             }
         }
+        Chore::Demo => return demo::run().await,
         Chore::Sweep => {
             let removed = murder::sweep(&Engine::connect().await?).await?;
             eprintln!("{removed} things removed");
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn or_all(suites: Vec<Suite>) -> Vec<Suite> {

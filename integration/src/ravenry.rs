@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use crate::clients::PASSWORD;
 use crate::deadline::{eventually, within};
 use crate::engine::Output;
+use crate::traces;
 
 /// Enough for any command of the command line, and for a graceful end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -232,7 +233,7 @@ impl Ravenry {
 
 impl Drop for Ravenry {
     fn drop(&mut self) {
-        if let Some(directory) = self.directory.take() {
+        if let Some(directory) = self.directory.take().filter(|_| traces::are_wanted()) {
             eprintln!("ravenry's files are in {}", directory.keep().display());
         }
     }

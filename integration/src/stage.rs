@@ -39,7 +39,11 @@ impl Stage {
     /// Starts everything and waits until Ravenry follows the master and the frontends have their list. `extra`
     /// is added to Ravenry's configuration.
     pub async fn start(plan: Plan, extra: &str) -> Result<Self> {
-        let murder = Murder::prepare(plan).await?;
+        Self::start_in(Murder::prepare(plan).await?, extra).await
+    }
+
+    /// [`Stage::start`] in a murder that is prepared.
+    pub async fn start_in(murder: Murder, extra: &str) -> Result<Self> {
         murder.start_master().await?;
         let at = |port: u16| SocketAddr::from((murder.gateway(), port));
         let to_master = Relay::start(at(0), murder.mm.mupdate_address()).await?;

@@ -14,6 +14,7 @@ mod turn;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub use plan::{Plan, Suite};
 pub use sweep::sweep;
 
 use crate::engine::Engine;
+use crate::traces;
 use remains::Remains;
 use turn::Turn;
 
@@ -53,7 +55,7 @@ pub struct Murder {
     labels: HashMap<String, String>,
     keep_logs: bool,
     // Last, so that the next murder starts only when this one is gone.
-    _turn: Turn,
+    turn: Arc<Turn>,
 }
 
 impl Murder {
@@ -63,7 +65,18 @@ impl Murder {
         let turn = Turn::take().await?;
         sweep(&engine).await.context("clearing away what earlier runs left")?;
         ensure_image(plan.suite).await?;
+        Self::lay_out(plan, engine, Arc::new(turn)).await
+    }
 
+    /// Another murder in the same turn, to be compared with this one.
+    pub async fn prepare_beside(&self, plan: Plan) -> Result<Self> {
+        if plan.suite != self.plan.suite {
+            ensure_image(plan.suite).await?;
+        }
+        Self::lay_out(plan, self.engine.clone(), Arc::clone(&self.turn)).await
+    }
+
+    async fn lay_out(plan: Plan, engine: Engine, turn: Arc<Turn>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let run = COUNT.fetch_add(1, Ordering::Relaxed);
         let labels = sweep::labels();
@@ -81,7 +94,7 @@ impl Murder {
             plan,
             labels,
             keep_logs: true,
-            _turn: turn,
+            turn,
         })
     }
 
@@ -205,7 +218,7 @@ impl Murder {
 impl Drop for Murder {
     fn drop(&mut self) {
         // After `stop` this finds nothing left to do.
-        if let Err(error) = self.remains().clear_blocking(self.keep_logs) {
+        if let Err(error) = self.remains().clear_blocking(self.keep_logs && traces::are_wanted()) {
             eprintln!("the murder was not removed: {error:#}");
         }
     }

@@ -2,6 +2,8 @@
 //! `RAVENRY_MURDERS` allows more at once, for a machine with cores to spare.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -36,12 +38,20 @@ impl Turn {
 
     fn try_place(place: usize) -> Result<Option<Self>> {
         let path = std::env::temp_dir().join(format!("ravenry-murder-{place}.lock"));
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        let file = Self::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+    /// Opens the file, made only if it is missing: what another user made may be locked, but not written.
+    fn open(path: &Path) -> std::io::Result<File> {
+        match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                File::options().create(true).append(true).open(path)
+            }
+            other => other,
         }
     }
 }
