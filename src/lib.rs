@@ -7,6 +7,7 @@
 //! - [`authority`]: who answers for the namespace: a pure state machine and the task that drives it.
 //! - [`net`]: listeners, TLS, SASL, deadlines, limits.
 //! - [`mupdate`]: the face to the murder (server) and to the master (client).
+//! - [`spool`]: deliveries that were accepted and could not be placed yet.
 //! - [`admin`], [`telemetry`]: control socket, metrics, logs.
 //! - [`config`], [`cli`]: the file and the commands.
 
@@ -17,5 +18,6 @@ pub mod config;
 pub mod list;
 pub mod mupdate;
 pub mod net;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
