@@ -29,6 +29,12 @@ enum Chore {
         #[arg(long)]
         suite: Vec<Suite>,
     },
+    /// Capture what `ctl_mboxlist -d` prints into fixtures/dumps.
+    Dumps {
+        /// The releases, by Debian suite; by default all of them.
+        #[arg(long)]
+        suite: Vec<Suite>,
+    },
     /// Show on screen what an outage of the master does, with Ravenry and without it.
     Demo,
     /// Remove the containers and networks of runs that are dead.
@@ -46,6 +52,11 @@ async fn main() -> Result<ExitCode> {
         Chore::Order { suite } => {
             for suite in or_all(suite) {
                 capture::order::capture(suite).await?;
+            }
+        }
+        Chore::Dumps { suite } => {
+            for suite in or_all(suite) {
+                capture::dumps::capture(suite).await?;
             }
         }
         Chore::Demo => return demo::run().await,

@@ -28,6 +28,8 @@ pub trait Facts {
     fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable>;
     /// Whether the master's last snapshot took the name away and nobody confirmed it yet.
     fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable>;
+    /// Whether the list held the name once and it was removed, as far as that is remembered.
+    fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable>;
     /// Every name that must be looked at when the master is back: those journalled, in the order of their
     /// first record, and those in conflict or unconfirmed.
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable>;

@@ -15,6 +15,7 @@
 
 mod decide;
 mod differ;
+mod evidence;
 pub mod facts;
 pub mod feed;
 pub mod machine;

@@ -99,6 +99,10 @@ impl Facts for Recorded {
         Ok(self.store.snapshot()?.unconfirmed_of(name)?.is_some())
     }
 
+    fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {
+        Ok(self.store.snapshot()?.forgotten(name)?)
+    }
+
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
         let snapshot = self.store.snapshot()?;
         let mut names = Vec::new();

@@ -36,6 +36,8 @@ pub enum Base<'a> {
     Untouched,
     /// We wrote it while standing in; this is what it was before.
     Was(Option<&'a Entry>),
+    /// We held it, it was removed, and we have not written it since the last sync.
+    Forgotten,
 }
 
 /// What to do about one name.
@@ -48,7 +50,8 @@ pub enum Step {
     /// Theirs goes into our list, and to the frontends.
     Adopt,
     /// The master misses, hides or places elsewhere what we did not touch. A snapshot is no proof of that
-    /// (an older backup says the same): keep ours until a live stream, the backend or a person confirms.
+    /// (an older backup says the same), nor of a name that is back after it was removed: keep ours until a live
+    /// stream, the backend or a person confirms.
     Wait,
     /// Our reservation would hide a mailbox that is active at the master: an XFER under way, or one that
     /// broke off. Try again when it has had its time; then the active mailbox wins.
@@ -76,7 +79,9 @@ pub fn merge<'a>(sides: Sides<'_>, doubts: impl IntoIterator<Item = Option<&'a E
             (Some(t), Some(o)) if same_server && o.is_active() && !t.is_active() => Step::Send,
             _ => Step::Conflict,
         },
-        Base::Untouched => match (theirs, ours) {
+        // An older backup of the master still has what was deleted since: it is not brought back to life.
+        Base::Forgotten if ours.is_none() => Step::Wait,
+        Base::Untouched | Base::Forgotten => match (theirs, ours) {
             (Some(_), None) => Step::Adopt,
             (Some(t), Some(o)) if same_server && (t.is_active() || !o.is_active()) => Step::Adopt,
             _ => Step::Wait,
@@ -134,6 +139,14 @@ mod tests {
         assert_eq!(decide(Base::Untouched, None, Some(&here)), Step::Wait);
         assert_eq!(decide(Base::Untouched, Some(&there), Some(&here)), Step::Wait);
         assert_eq!(decide(Base::Untouched, Some(&reserved("be1!default")), Some(&here)), Step::Wait);
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_brought_back_by_an_older_backup() {
+        let there = active("be1!default", "a\tlrs");
+        assert_eq!(decide(Base::Forgotten, Some(&there), None), Step::Wait);
+        let sides = Sides { base: Base::Forgotten, theirs: Some(&there), ours: None };
+        assert_eq!(merge(sides, [Some(&there)]), Step::Send, "our own late write");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::StoreError;
 use super::codec::{self, In, Listed};
 use super::records::{Conflict, Doubt, JournalRecord, Journalled};
 use super::schema::{
-    CONFLICTS, DOUBTS, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED, records_of,
+    CONFLICTS, DOUBTS, FORGOTTEN, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED, records_of,
 };
 use super::shared::{Shared, guarded};
 use crate::list::{Entry, MailboxName, Order};
@@ -105,6 +105,14 @@ impl Snapshot {
             };
             let listed = Listed::decode(value.value())?;
             Ok(Some((listed.entry()?, listed.version)))
+        })
+    }
+
+    /// Whether the list held the name and lost it, as far as that is remembered.
+    pub fn forgotten(&self, name: &MailboxName) -> Result<bool, StoreError> {
+        self.read(|| {
+            let table = self.base.txn.open_table(FORGOTTEN)?;
+            Ok(table.get(self.key(name).as_slice())?.is_some())
         })
     }
 

@@ -1,6 +1,7 @@
 //! Capturing fixtures: conversations with, and lists from, a real master of each release.
 
 mod backend;
+pub mod dumps;
 mod frontend;
 mod master;
 pub mod order;

@@ -1,22 +1,12 @@
 //! One name compared with the master's list, and put right.
 
 use super::{Busy, Decision, Job, Machine, Now, State};
+use crate::authority::evidence::Evidence;
 use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::master::{Lost, MasterReply};
 use crate::authority::write::Write;
-use crate::list::{Base, Entry, EntryState, MailboxName, Sides, Step, merge};
+use crate::list::{Entry, EntryState, MailboxName, Step};
 use crate::store::{Change, Conflict, Doubt};
-
-/// Everything that the merge of one name looks at.
-struct Evidence {
-    base: Option<Option<Entry>>,
-    theirs: Option<Entry>,
-    ours: Option<Entry>,
-    doubts: Vec<Doubt>,
-    deactivated: Option<Entry>,
-    conflict: Option<Conflict>,
-    unconfirmed: bool,
-}
 
 impl Machine {
     pub(super) fn is_unsettled(&self, name: &MailboxName) -> bool {
@@ -86,42 +76,21 @@ impl Machine {
     }
 
     fn evidence(&self, name: &MailboxName, facts: &dyn Facts) -> Result<Evidence, Unreadable> {
-        let ours = facts.entry(name)?;
-        let conflict = facts.conflict(name)?;
         let theirs = match self.theirs.get(name) {
             Some(theirs) => theirs.clone(),
             None if self.state == State::Replaying => facts.listed(name)?,
-            None => ours.clone(),
+            None => facts.entry(name)?,
         };
-        let base = match (&conflict, facts.base(name)?) {
-            // A conflict on record remembers the last common state; the journal since then does not.
-            (Some(conflict), _) => Some(conflict.base.clone()),
-            (None, base) => base,
-        };
-        Ok(Evidence {
-            base,
-            theirs,
-            ours,
-            doubts: facts.doubts(name)?,
-            deactivated: facts.deactivated(name)?,
-            conflict,
-            unconfirmed: facts.unconfirmed(name)?,
-        })
+        Evidence::gather(facts, name, theirs)
     }
 
     fn put_right(&mut self, name: &MailboxName, evidence: Evidence, now: Now) {
-        let Evidence { base, theirs, ours, doubts, deactivated, conflict, unconfirmed } = evidence;
-        let known = match &base {
-            Some(was) => Base::Was(was.as_ref()),
-            None => Base::Untouched,
-        };
-        let sides = Sides { base: known, theirs: theirs.as_ref(), ours: ours.as_ref() };
-        let step = merge(sides, doubts.iter().map(|doubt| doubt.effect.as_ref()));
+        let step = evidence.advice(self.replay.as_ref().is_some_and(|replay| replay.reseed));
+        let Evidence { base, theirs, ours, doubts, deactivated, conflict, unconfirmed, .. } = evidence;
         let mut changes = Vec::new();
         if base.is_some() && conflict.is_none() {
             changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
         }
-        let reseed = self.replay.as_ref().is_some_and(|replay| replay.reseed);
         match step {
             Step::Agreed => {
                 if conflict.is_some() {
@@ -134,10 +103,7 @@ impl Machine {
                 self.conclude(name, changes, None);
             }
             Step::Send => self.replay_ours(name, theirs, ours, &doubts, now),
-            Step::Wait | Step::Conflict if reseed => self.replay_ours(name, theirs, ours, &doubts, now),
             Step::Adopt => self.adopt(name, theirs, changes, unconfirmed),
-            // Deleted and reserved anew, not deactivated: the old mailbox is gone.
-            Step::Postpone if deactivated.is_none() => self.replay_ours(name, theirs, ours, &doubts, now),
             Step::Postpone => {
                 let waited = self.replay.as_mut().map(|replay| {
                     let first = *replay.postponed.entry(name.clone()).or_insert(now.since_start);

@@ -35,6 +35,7 @@ pub(super) struct ModelStore {
     pub(super) doubts: BTreeMap<Vec<u8>, Vec<Doubt>>,
     pub(super) conflicts: BTreeMap<Vec<u8>, Conflict>,
     pub(super) unconfirmed: BTreeSet<Vec<u8>>,
+    forgotten: BTreeSet<Vec<u8>>,
     /// What the list was when the master's dump began.
     listed: List,
     seq: u64,
@@ -44,8 +45,15 @@ impl ModelStore {
     fn apply(&mut self, change: &Change) {
         let key = |name: &MailboxName| name.as_bytes().to_vec();
         match change {
-            Change::Put { name, entry } => drop(self.list.insert(key(name), entry.clone())),
-            Change::Remove { name } => drop(self.list.remove(name.as_bytes())),
+            Change::Put { name, entry } => {
+                self.list.insert(key(name), entry.clone());
+                self.forgotten.remove(name.as_bytes());
+            }
+            Change::Remove { name } => {
+                if self.list.remove(name.as_bytes()).is_some() {
+                    self.forgotten.insert(key(name));
+                }
+            }
             Change::Journal(record) => {
                 self.journal.entry(key(&record.name)).or_default().push(record.clone());
             }
@@ -84,6 +92,9 @@ impl Facts for ModelStore {
     }
     fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable> {
         Ok(self.unconfirmed.contains(name.as_bytes()))
+    }
+    fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {
+        Ok(self.forgotten.contains(name.as_bytes()))
     }
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
         let all: BTreeSet<&Vec<u8>> =
