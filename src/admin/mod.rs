@@ -15,6 +15,7 @@
 
 pub mod client;
 mod conflicts;
+mod plan;
 pub mod server;
 pub mod status;
 
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use conflicts::{ConflictsAsk, Disagreement};
+pub use plan::{For, PlanSummary, StepLine};
 
 /// What may be asked. A group of commands has an enum of its own, told apart by a tag of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +38,15 @@ pub enum Ask {
     Follow,
     /// Names that a person has to decide about.
     Conflicts(ConflictsAsk),
+    /// What would change, and why: an item for each step, a [`StepLine`]; the answer is a [`PlanSummary`].
+    Plan {
+        /// If what.
+        #[serde(rename = "for", default)]
+        wanted: For,
+        /// Without the steps.
+        #[serde(default)]
+        brief: bool,
+    },
     /// Copy the state into a new file.
     Backup {
         /// Where; an absolute path, as the running Ravenry sees it.
@@ -46,9 +57,7 @@ pub enum Ask {
 impl Ask {
     /// How many bytes follow the request's line.
     pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Status | Self::StandIn | Self::Follow | Self::Conflicts(_) | Self::Backup { .. } => 0,
-        }
+        0
     }
 }
 

@@ -2,7 +2,7 @@
 //! decision all ask here, so they cannot come to different ends.
 
 use super::facts::{Facts, Unreadable};
-use crate::list::{Base, Entry, MailboxName, Sides, Step, merge};
+use crate::list::{Base, Entry, MailboxName, Sides, Step, is_delete_mark, merge};
 use crate::store::{Conflict, Doubt};
 
 /// What the merge of one name looks at.
@@ -61,6 +61,34 @@ impl Evidence {
             Step::Postpone if self.deactivated.is_none() => Step::Send,
             Step::Adopt | Step::Wait | Step::Conflict if reseed => Step::Send,
             step => step,
+        }
+    }
+
+    /// Why [`Self::advice`] says what it says.
+    pub(super) fn why(&self, reseed: bool) -> &'static str {
+        let own_doing = self.theirs.as_ref().is_some_and(is_delete_mark)
+            || self.doubts.iter().any(|doubt| doubt.effect == self.theirs);
+        match self.advice(reseed) {
+            Step::Agreed => "both hold the same",
+            Step::Send if own_doing => "the master has it from a write of ours whose reply never came",
+            Step::Send if self.base.is_some() && self.advice(false) == Step::Send => {
+                "changed here while standing in, and not at the master"
+            }
+            Step::Send => "a person says that our list is right",
+            Step::Postpone => "an XFER is under way: the mailbox is still active at the master",
+            Step::Adopt if self.ours.is_none() => "the master has it, and we never had",
+            Step::Adopt => "changed at the master, and not here",
+            Step::Wait if self.forgotten => {
+                "removed while we followed, and the master has it again: an older list, or it was made anew"
+            }
+            Step::Wait if self.theirs.is_none() => {
+                "the master's list lacks it: kept until a live change, its backend or a person confirms that"
+            }
+            Step::Wait => {
+                "the master has it elsewhere or as a reservation: kept until a live change, its backend or a \
+                 person confirms that"
+            }
+            Step::Conflict => "changed here and at the master, differently: a person decides",
         }
     }
 }

@@ -7,6 +7,8 @@
 //! | [`master`] | what the authority needs of the link to the real master |
 //! | [`machine`] | the state machine, pure: events in, decisions out |
 //! | [`facts`] | what the machine may look up |
+//! | [`guard`] | when a master's list is too poor to be believed |
+//! | [`plan`] | what would happen, without doing it |
 //! | [`feed`] | every change, from the list to the streams |
 //! | [`task`] | carries the machine's decisions out |
 //!
@@ -18,9 +20,11 @@ mod differ;
 mod evidence;
 pub mod facts;
 pub mod feed;
+pub mod guard;
 pub mod machine;
 pub mod master;
 pub mod namespace;
+pub mod plan;
 mod recorded;
 pub mod task;
 pub mod write;

@@ -5,6 +5,7 @@ mod check;
 mod conflicts;
 mod desk;
 mod operate;
+mod plan;
 mod serve;
 mod status;
 mod talk;
@@ -21,6 +22,8 @@ use talk::Manner;
 
 /// Exit codes of sysexits.h.
 mod exit {
+    /// Not of sysexits.h: what was compared differs.
+    pub(super) const DIFFERENT: u8 = 1;
     pub(super) const USAGE: u8 = 64;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
@@ -71,6 +74,15 @@ enum Command {
     StandIn,
     /// Let the master decide again: after its maintenance.
     Follow,
+    /// Say what would change at the master and here, and why; changes nothing. Exit code 0: nothing would; 1:
+    /// something would, or waits for somebody; 69: the master cannot be read.
+    Plan {
+        /// If what is done.
+        #[arg(long = "for", value_enum, default_value = "replay")]
+        wanted: crate::admin::For,
+        #[command(flatten)]
+        manner: Manner,
+    },
     /// Names that differ here and at the master, for a person to decide.
     Conflicts {
         #[command(subcommand)]
@@ -97,6 +109,11 @@ impl Failure {
     fn new(code: u8, text: impl ToString) -> Self {
         Self { code, text: text.to_string() }
     }
+
+    /// An exit code that says all there is to say.
+    fn quiet(code: u8) -> Self {
+        Self { code, text: String::new() }
+    }
 }
 
 fn load(path: &std::path::Path) -> Result<Config, Failure> {
@@ -117,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config),
         Command::Status { json } => status::run(&config, json),
         Command::User { command } => user::run(&config, command),
+        Command::Plan { wanted, manner } => plan::run(&config, wanted, manner),
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
@@ -127,7 +145,9 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, text }) => {
-            eprintln!("ravenry: {text}");
+            if !text.is_empty() {
+                eprintln!("ravenry: {text}");
+            }
             ExitCode::from(code)
         }
     }

@@ -11,7 +11,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::desk::Desk;
 use super::{Failure, exit};
 use crate::admin::server::{ControlSocket, Operator};
-use crate::authority::machine::{Guard, Policy, State};
+use crate::authority::guard::Guard;
+use crate::authority::machine::{Policy, State};
 use crate::authority::task::{Authority, Options};
 use crate::config::{Config, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
@@ -50,13 +51,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut stopping = Signals::new().map_err(|error| unavailable("signals", &error))?;
     let store = open_store(&config)?;
     let (events, link_events) = mpsc::channel(64);
-    let link = MasterLink::spawn(link_config(&config)?, events);
+    let to_master = link_config(&config)?;
+    let link = MasterLink::spawn(to_master.clone(), events);
     let authority = Authority::spawn(store, Arc::new(link), link_events, options(&config));
     let server = Server::new(server_config(&config)?, Arc::new(authority.clone()));
     if let Some(listen) = config.metrics.as_ref().map(|metrics| metrics.listen) {
         metrics::serve(listen).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
     }
-    let desk = Arc::new(Desk::new(&config, authority.clone(), server.clone()));
+    let desk = Arc::new(Desk::new(&config, authority.clone(), server.clone(), to_master));
     let socket = ControlSocket::bind(&config.admin.socket)
         .await
         .map_err(|error| unavailable(&config.admin.socket.display().to_string(), &error))?;
@@ -180,11 +182,13 @@ fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
     })
 }
 
+pub(super) fn guard(config: &Config) -> Guard {
+    Guard { share: config.guard.share, at_least: config.guard.at_least, at_most: config.guard.at_most }
+}
+
 fn options(config: &Config) -> Options {
-    let guard =
-        Guard { share: config.guard.share, at_least: config.guard.at_least, at_most: config.guard.at_most };
     let policy = Policy {
-        guard,
+        guard: guard(config),
         deadline: config.master.deadline.get(),
         short_deadline: config.master.short_deadline.get(),
         replay_concurrency: config.replay.concurrency,

@@ -26,32 +26,10 @@ use std::time::Duration;
 pub use event::{BarrierId, CallId, CommitId, Decision, Event, Now, SendId, State};
 
 use super::facts::{Facts, Unreadable};
+use super::guard::Guard;
 use super::write::{Origin, Outcome, Write};
 use crate::list::{Entry, MailboxName};
 use crate::store::{Change, Doubt};
-
-/// How far a fresh list of the master may take names away before a person is asked (rule 10).
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Guard {
-    /// Part of the list, 0 to 1, that may be missing or moved.
-    pub share: f64,
-    /// So many names are never suspicious.
-    pub at_least: u64,
-    /// More names than this always are.
-    pub at_most: u64,
-}
-
-impl Default for Guard {
-    fn default() -> Self {
-        Self { share: 0.01, at_least: 10, at_most: 100 }
-    }
-}
-
-impl Guard {
-    fn trips(&self, taken: u64, entries: u64) -> bool {
-        taken > self.at_most || (taken > self.at_least && taken as f64 > self.share * entries as f64)
-    }
-}
 
 /// What the machine is run with.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Decision, Job, Machine, Now, Replay, State};
-use crate::authority::facts::{Difference, Facts, Unreadable};
+use crate::authority::facts::{Difference, Facts};
+use crate::authority::guard::suspicion;
 use crate::authority::master::MasterIdentity;
-use crate::list::takes_away;
 
 /// For so long after the master was lost, waiting for it is kept short.
 const AFTER_A_TRIP: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl Machine {
 
     pub(super) fn master_list(&mut self, difference: Difference, facts: &dyn Facts) {
         self.last_dump = difference.took;
-        let judged = match self.suspicion(&difference, facts) {
+        let judged = match suspicion(self.policy.guard, &difference, facts, &|_| false) {
             Ok(judged) => judged,
             Err(why) => return self.unreadable(&why),
         };
@@ -70,32 +70,6 @@ impl Machine {
         if self.state != State::Replaying {
             self.out.push(Decision::ForgetListed);
         }
-    }
-
-    /// Rule 10: why a fresh list cannot be believed, if so.
-    fn suspicion(&self, difference: &Difference, facts: &dyn Facts) -> Result<Option<String>, Unreadable> {
-        let entries = facts.entries();
-        if difference.overflowed {
-            return Ok(Some(format!(
-                "the master's list ({} names) has hardly anything in common with ours ({entries} names)",
-                difference.listed
-            )));
-        }
-        let mut taken = 0;
-        for (name, theirs) in &difference.theirs {
-            let known = facts.base(name)?.is_some()
-                || facts.unconfirmed(name)?
-                || facts.conflict(name)?.is_some()
-                || facts.doubts(name)?.iter().any(|doubt| doubt.effect == *theirs);
-            if !known && takes_away(theirs.as_ref(), facts.listed(name)?.as_ref()) {
-                taken += 1;
-            }
-        }
-        Ok(self
-            .policy
-            .guard
-            .trips(taken, entries)
-            .then(|| format!("the master's list lacks, hides or moves {taken} of our {entries} names")))
     }
 
     /// Our list is too old to be served. Where the master's agrees or is merely newer, its list is taken;

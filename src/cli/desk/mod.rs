@@ -4,23 +4,29 @@
 //! |---|---|
 //! | `backup` | a copy of the state |
 //! | `conflicts` | names that a person has to decide about |
+//! | `plan` | what would change, and why |
 //! | `status` | where things stand |
 //! | `turn` | what must not happen twice at a time |
 
 mod backup;
 mod conflicts;
+mod plan;
 mod status;
 mod turn;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::serve::unix;
+use super::serve::{guard, unix};
 use crate::admin::Ask;
 use crate::admin::server::{Operator, Session};
 use crate::admin::status::Status;
+use crate::authority::guard::Guard;
 use crate::authority::master::BoxFuture;
 use crate::authority::task::{Authority, Order};
 use crate::config::Config;
+use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
 use turn::Turns;
 
@@ -32,17 +38,36 @@ pub(super) struct Desk {
     master_address: String,
     started: u64,
     turns: Turns,
+    link: Arc<LinkConfig>,
+    guard: Guard,
 }
 
 impl Desk {
-    pub(super) fn new(config: &Config, authority: Authority, server: Server) -> Self {
+    pub(super) fn new(config: &Config, authority: Authority, server: Server, link: LinkConfig) -> Self {
         Self {
+            link: Arc::new(link),
+            guard: guard(config),
             authority,
             server,
             master_address: config.master.address.clone(),
             started: unix(),
             turns: Turns::default(),
         }
+    }
+
+    /// Refuses what needs a list while there is none, and says what is missing.
+    fn list_or_why_not(&self) -> Result<(), String> {
+        if self.authority.store().stats().complete {
+            return Ok(());
+        }
+        let standing = self.authority.standing().borrow().clone();
+        let master = match standing.last_error {
+            Some(error) => format!("the master at {} cannot be read: {error}", self.master_address),
+            None => format!("the master at {} has not sent its list yet", self.master_address),
+        };
+        Err(format!(
+            "there is no list yet: {master}; `ravenry list learn` or `ravenry list import` can give one"
+        ))
     }
 
     async fn order(&self, order: Order) -> Result<Value, String> {
@@ -56,6 +81,9 @@ impl Desk {
             Ask::StandIn => self.order(Order::StandIn).await,
             Ask::Follow => self.order(Order::Follow).await,
             Ask::Conflicts(ask) => conflicts::attend(&self, ask, session.replies).await,
+            Ask::Plan { wanted, brief } => {
+                in_json(plan::attend(&self, wanted, brief, session.replies).await?)
+            }
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }
     }

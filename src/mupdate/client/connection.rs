@@ -1,6 +1,7 @@
 //! One authenticated connection to a MUPDATE server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,6 +17,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::LinkConfig;
 use crate::authority::master::MasterIdentity;
+use crate::list::{Acl, Entry, Location, MailboxName};
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
 
@@ -72,6 +74,9 @@ pub enum LinkError {
     /// TLS is demanded, and the server offers none.
     #[error("the server does not offer STARTTLS")]
     NoTls,
+    /// It says nothing.
+    #[error("no answer for {} ms", .0.as_millis())]
+    Silent(Duration),
     /// It is a slave of another server.
     #[error("{servername} is not a master, but a slave: {role}")]
     NotMaster {
@@ -254,4 +259,31 @@ pub(super) fn unexpected(what: &'static str, line: &ServerLine) -> LinkError {
         other => format!("{other:?}").chars().take(200).collect(),
     };
     LinkError::Unexpected { what, said }
+}
+
+/// A line that cannot be a list entry means that the other side is not what we think, or that we would lose a
+/// name: the stream ends, and nothing of it is believed.
+pub(super) fn entry_of(
+    mailbox: &[u8],
+    location: &[u8],
+    acl: Option<&[u8]>,
+) -> Result<(MailboxName, Entry), LinkError> {
+    let bad = |why: &dyn std::fmt::Display| LinkError::Unexpected {
+        what: "UPDATE",
+        said: format!("{:?}: {why}", String::from_utf8_lossy(mailbox)),
+    };
+    let name = name_of(mailbox)?;
+    let location = Location::new(location).map_err(|error| bad(&error))?;
+    Ok(match acl {
+        Some(acl) => (name, Entry::active(location, Acl::new(acl))),
+        None => (name, Entry::reserved(location)),
+    })
+}
+
+/// As [`entry_of`], for a line that has only a name.
+pub(super) fn name_of(mailbox: &[u8]) -> Result<MailboxName, LinkError> {
+    MailboxName::new(mailbox).map_err(|error| LinkError::Unexpected {
+        what: "UPDATE",
+        said: format!("{:?}: {error}", String::from_utf8_lossy(mailbox)),
+    })
 }

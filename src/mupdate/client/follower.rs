@@ -9,9 +9,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::LinkConfig;
-use super::connection::{Connection, LinkError, unexpected};
+use super::connection::{Connection, LinkError, entry_of, name_of, unexpected};
 use crate::authority::master::{LinkEpoch, LinkEvent, Lost};
-use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::list::{Entry, MailboxName};
 
 /// Names handed on at a time.
 const BATCH: usize = 1000;
@@ -27,6 +27,10 @@ pub(super) struct Follower {
     restart: Arc<Notify>,
     epoch: LinkEpoch,
     last_dump: Duration,
+}
+
+fn known((name, entry): (MailboxName, Entry)) -> (MailboxName, Option<Entry>) {
+    (name, Some(entry))
 }
 
 /// Why a stream ended.
@@ -181,12 +185,14 @@ impl Follower {
     async fn take(&mut self, following: &mut Following, line: ServerLine) -> Result<(), End> {
         match line {
             ServerLine::Mailbox { mailbox, location, acl, .. } => {
-                following.entry(&mailbox, Some((&location, Some(&acl))))?;
+                following.batch.push(known(entry_of(&mailbox, &location, Some(&acl))?));
             }
             ServerLine::Reserve { mailbox, location, .. } => {
-                following.entry(&mailbox, Some((&location, None)))?;
+                following.batch.push(known(entry_of(&mailbox, &location, None)?));
             }
-            ServerLine::Delete { mailbox, .. } if following.complete => following.entry(&mailbox, None)?,
+            ServerLine::Delete { mailbox, .. } if following.complete => {
+                following.batch.push((name_of(&mailbox)?, None));
+            }
             ServerLine::Status { tag: Some(tag), status: Status::Ok, .. }
                 if !following.complete && tag == "U01" =>
             {
@@ -252,28 +258,6 @@ impl Following {
         let tag = Bytes::from(format!("N{}", self.noops));
         self.noop = Some((tag.clone(), Instant::now(), std::mem::take(&mut self.next)));
         self.connection.command(&tag, &CommandBody::Noop).await
-    }
-
-    /// A line that cannot be a list entry means that the other side is not what we think, or that we would
-    /// lose a name: the stream ends, and nothing of it is believed.
-    fn entry(&mut self, mailbox: &[u8], what: Option<(&Bytes, Option<&Bytes>)>) -> Result<(), LinkError> {
-        let bad = |why: &dyn std::fmt::Display| LinkError::Unexpected {
-            what: "UPDATE",
-            said: format!("{:?}: {why}", String::from_utf8_lossy(mailbox)),
-        };
-        let name = MailboxName::new(mailbox).map_err(|e| bad(&e))?;
-        let entry = match what {
-            None => None,
-            Some((location, acl)) => {
-                let location = Location::new(location).map_err(|e| bad(&e))?;
-                Some(match acl {
-                    Some(acl) => Entry::active(location, Acl::new(acl)),
-                    None => Entry::reserved(location),
-                })
-            }
-        };
-        self.batch.push((name, entry));
-        Ok(())
     }
 
     async fn hand_on(&mut self, events: &mpsc::Sender<LinkEvent>) -> Result<(), End> {

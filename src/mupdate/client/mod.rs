@@ -6,10 +6,12 @@
 //! | `connection` | connect, banner, STARTTLS, login, lines |
 //! | `follower` | the stream, barriers, liveness, reconnecting |
 //! | `forward` | one write and its reply, on a pooled connection |
+//! | `listing` | a whole list, read once |
 
 mod connection;
 mod follower;
 mod forward;
+mod listing;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use crate::authority::write::Write;
 use crate::net::secret::Secret;
 
 pub use connection::{Connection, LinkError, Tls};
+pub use listing::Listing;
 
 /// How to reach the master, and how patient to be with it.
 #[derive(Clone, Debug)]
