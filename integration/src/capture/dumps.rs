@@ -49,12 +49,12 @@ async fn listed(session: &mut Mupdate) -> Result<String> {
     let mut lines = String::new();
     loop {
         let line = session.line().await?;
-        let mut record = json!({ "name": line.arg(0), "location": line.arg(1) });
-        match line.keyword.as_str() {
-            "MAILBOX" => record["acl"] = line.arg(2).into(),
-            "RESERVE" => {}
+        let (name, location) = (line.arg(0), line.arg(1));
+        let record = match line.keyword.as_str() {
+            "MAILBOX" => json!({ "name": name, "location": location, "acl": line.arg(2) }),
+            "RESERVE" => json!({ "name": name, "location": location }),
             _ => return Ok(lines),
-        }
+        };
         lines += &format!("{record}\n");
     }
 }
