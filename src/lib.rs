@@ -18,6 +18,7 @@ pub mod config;
 pub mod list;
 pub mod mupdate;
 pub mod net;
+mod rules;
 pub mod spool;
 pub mod store;
 pub mod telemetry;

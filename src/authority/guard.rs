@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::facts::{Difference, Facts, Unreadable};
 use crate::list::{Entry, MailboxName, takes_away};
+use crate::rules::{Rule, kept};
 
 /// How many names an account gives as examples.
 const EXAMPLES: usize = 5;
@@ -117,6 +118,9 @@ pub fn suspicion(
     facts: &dyn Facts,
     expected: &dyn Fn(&Entry) -> bool,
 ) -> Result<Option<String>, Unreadable> {
+    if !kept(Rule::NoMassChangeUnasked) {
+        return Ok(None);
+    }
     let entries = facts.entries();
     if difference.overflowed {
         return Ok(Some(format!(

@@ -193,6 +193,7 @@ fn options(config: &Config) -> Options {
         short_deadline: config.master.short_deadline.get(),
         replay_concurrency: config.replay.concurrency,
         postpone: config.replay.postpone.get(),
+        ..Policy::default()
     };
     Options { policy, max_unattended: config.max_unattended.get() }
 }

@@ -6,6 +6,7 @@ use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::master::{Lost, MasterReply};
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Entry, MailboxName};
+use crate::rules::{Rule, kept};
 use crate::store::{Change, JournalRecord, Verb};
 
 /// Who decides about a name at this moment.
@@ -22,6 +23,9 @@ enum Judge {
 
 impl Machine {
     pub(super) fn start_call(&mut self, call: Call, now: Now, facts: &dyn Facts) {
+        if call.expires <= now.since_start {
+            return self.reply(call.id, Outcome::Unavailable);
+        }
         let name = call.write.name().clone();
         match self.judge(&name, facts) {
             Err(why) => {
@@ -43,6 +47,7 @@ impl Machine {
         Ok(match self.state {
             State::Learning => Judge::Nobody,
             State::StandingIn | State::Holding if self.poisoned => Judge::Nobody,
+            State::Replaying if self.poisoned && self.is_unsettled(name) => Judge::Nobody,
             State::StandingIn | State::Holding => Judge::Ourselves,
             // What a person must decide is not decided by passing the next write on to one side.
             State::Following | State::Replaying if facts.conflict(name)?.is_some() => {
@@ -148,12 +153,19 @@ impl Machine {
             }
             (Some(Busy::Forwarding(call)), Err(lost)) => {
                 let doubt = match &lost {
-                    Lost::InDoubt(_) => Some(Self::doubt(&name, call.write.effect(), now)),
-                    Lost::Unsent(_) => None,
+                    Lost::InDoubt(_) if kept(Rule::UnknownOutcomesAreRecorded) => {
+                        Some(Self::doubt(&name, call.write.effect(), now))
+                    }
+                    Lost::InDoubt(_) | Lost::Unsent(_) => None,
                 };
                 self.unanswered(&lost, now);
-                if matches!(self.state, State::StandingIn | State::Holding) && !self.poisoned {
+                let decides = matches!(self.state, State::StandingIn | State::Holding);
+                if decides && !self.poisoned && call.expires > now.since_start {
                     self.decide_here(call, doubt, now, facts);
+                } else if let Some(doubt) = doubt.filter(|_| !self.poisoned) {
+                    // Nobody waits for it any more; but the master may do it all the same.
+                    self.reply(call.id, Outcome::Unavailable);
+                    self.commit(&name, vec![doubt], None, None, false);
                 } else {
                     self.reply(call.id, Outcome::Unavailable);
                 }

@@ -31,7 +31,7 @@ pub struct Now {
 }
 
 /// Who answers for the namespace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum State {
     /// No list that may be served.
     Learning,
@@ -65,8 +65,9 @@ impl State {
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// A backend asks for a change.
-    Call(CallId, Write, Origin),
+    /// A backend asks for a change, and waits for the answer until this time since the process started; then
+    /// it is told that its change failed.
+    Call(CallId, Write, Origin, Duration),
     /// An exchange with the master ended.
     Sent(SendId, Result<MasterReply, Lost>),
     /// A commit ended; `Ok` holds the list's sequence number.

@@ -12,6 +12,7 @@ impl Machine {
         match self.state {
             State::Replaying => {
                 self.theirs.insert(name.clone(), entry.clone());
+                self.news_of(&name);
             }
             State::Following => {}
             // Nobody follows the stream: the next fresh list will tell.
@@ -69,8 +70,7 @@ impl Machine {
             self.out.push(Decision::Notice(format!("the master carried out an old write of {name} late")));
             self.theirs.insert(name.clone(), line);
             if let Some(replay) = &mut self.replay {
-                replay.unsettled.insert(name.clone());
-                replay.todo.push_back(name.clone());
+                replay.queue(name.clone());
                 self.pump();
             } else {
                 self.enqueue(name.clone(), Job::Settle);
@@ -127,13 +127,7 @@ impl Machine {
             if let Some(slot) = self.names.get_mut(&name) {
                 slot.fence = None;
             }
-            if let Some(replay) = &mut self.replay
-                && let Some(waiting) = replay.refused.get_mut(&name)
-                && std::mem::take(waiting)
-            {
-                replay.todo.push_back(name.clone());
-                self.pump();
-            }
+            self.heard_of(&name);
             self.woken.push_back(name);
         }
         self.start_barrier(now);

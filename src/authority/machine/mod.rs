@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `event` | what goes in and comes out |
 //! | `call` | a backend's change: forwarded to the master, or decided here |
+//! | `replay` | which names are still to be compared with the master's list |
 //! | `settle` | one name compared with the master's list, and put right |
 //! | `lines` | what the master's stream says while we follow |
 //! | `states` | the transitions |
@@ -15,6 +16,7 @@
 mod call;
 mod event;
 mod lines;
+mod replay;
 mod settle;
 mod states;
 #[cfg(test)]
@@ -29,7 +31,9 @@ use super::facts::{Facts, Unreadable};
 use super::guard::Guard;
 use super::write::{Origin, Outcome, Write};
 use crate::list::{Entry, MailboxName};
+use crate::rules::{Rule, kept};
 use crate::store::{Change, Doubt};
+use replay::Replay;
 
 /// What the machine is run with.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -45,6 +49,8 @@ pub struct Policy {
     /// How long a name deactivated here waits for the rest of its XFER before the master's active mailbox
     /// wins.
     pub postpone: Duration,
+    /// How long a caller waits for its answer. What could not be begun by then is not begun any more.
+    pub patience: Duration,
 }
 
 impl Default for Policy {
@@ -55,6 +61,7 @@ impl Default for Policy {
             short_deadline: Duration::from_millis(500),
             replay_concurrency: 16,
             postpone: Duration::from_secs(60),
+            patience: Duration::from_secs(8),
         }
     }
 }
@@ -68,6 +75,15 @@ pub enum Restored {
     Fresh,
     /// It was last served too long ago to be believed before it was compared with the master's.
     Stale,
+    /// It was served a short while ago, but the disk failed then: it may lack what the master granted since.
+    Suspect,
+}
+
+/// Why a list on disk is not served before it was compared with the master's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unserved {
+    Stale,
+    Suspect,
 }
 
 /// A call waiting for its name, or under way.
@@ -76,6 +92,8 @@ struct Call {
     id: CallId,
     write: Write,
     origin: Origin,
+    /// When its caller stops waiting, since the start of the process.
+    expires: Duration,
 }
 
 /// What waits for a name.
@@ -93,8 +111,9 @@ enum Busy {
     Forwarding(Call),
     /// The master is given what it missed.
     Replaying(Write),
-    /// A commit; afterwards the caller gets this answer.
-    Committing { answer: Option<Answer>, settles: bool },
+    /// A commit; afterwards the caller gets this answer. It settles the name for the replay of that era, and
+    /// not for a later one, which compares with another list.
+    Committing { answer: Option<Answer>, settles: Option<u64> },
 }
 
 /// What a caller is told when a commit has ended.
@@ -124,26 +143,12 @@ impl Slot {
     }
 }
 
-/// The names still to be compared with the master's list.
-#[derive(Default, Debug)]
-struct Replay {
-    todo: VecDeque<MailboxName>,
-    unsettled: HashSet<MailboxName>,
-    postponed: HashMap<MailboxName, Duration>,
-    /// Refused once by the master; `true` while we wait to hear on the stream what it holds instead.
-    refused: HashMap<MailboxName, bool>,
-    running: usize,
-    steps: u64,
-    /// Everything goes to the master, also what the merge would have waited for.
-    reseed: bool,
-}
-
 /// See the module's page.
 pub struct Machine {
     policy: Policy,
     state: State,
     held: bool,
-    stale: bool,
+    unserved: Option<Unserved>,
     reseed: bool,
     poisoned: bool,
     names: HashMap<MailboxName, Slot>,
@@ -177,7 +182,11 @@ impl Machine {
             policy,
             state: if restored == Restored::Fresh { State::StandingIn } else { State::Learning },
             held: false,
-            stale: restored == Restored::Stale,
+            unserved: match restored {
+                Restored::Nothing | Restored::Fresh => None,
+                Restored::Stale => Some(Unserved::Stale),
+                Restored::Suspect => Some(Unserved::Suspect),
+            },
             reseed: false,
             poisoned: false,
             names: HashMap::new(),
@@ -215,15 +224,15 @@ impl Machine {
 
     /// Names still to be compared with the master's list, while replaying.
     pub fn replaying(&self) -> usize {
-        self.replay.as_ref().map_or(0, |replay| replay.unsettled.len())
+        self.replay.as_ref().map_or(0, Replay::len)
     }
 
     /// Takes one event; the decisions are to be carried out in their order.
     pub fn handle(&mut self, event: Event, now: Now, facts: &dyn Facts) -> Vec<Decision> {
         match event {
-            Event::Call(id, write, origin) => {
+            Event::Call(id, write, origin, expires) => {
                 let name = write.name().clone();
-                self.enqueue(name, Job::Call(Call { id, write, origin }));
+                self.enqueue(name, Job::Call(Call { id, write, origin, expires }));
             }
             Event::Sent(id, result) => self.sent(id, result, now, facts),
             Event::Committed(id, result) => self.committed(id, result),
@@ -237,7 +246,7 @@ impl Machine {
             Event::Follow => self.follow(),
             Event::Accept => self.accept(),
             Event::Reseed => self.begin_reseed(),
-            Event::Tick => self.tick(),
+            Event::Tick => self.wake_postponed(now.since_start),
         }
         while let Some(name) = self.woken.pop_front() {
             self.advance(&name, now, facts);
@@ -297,12 +306,18 @@ impl Machine {
         name: &MailboxName,
         changes: Vec<Change>,
         publish: Option<Option<Entry>>,
-        answer: Option<Answer>,
+        mut answer: Option<Answer>,
         settles: bool,
     ) {
+        if !kept(Rule::DurableBeforeOk)
+            && let Some(hasty) = answer.take()
+        {
+            self.reply(hasty.call, hasty.outcome);
+        }
         self.next += 1;
         let id = CommitId(self.next);
         self.commits.insert(id, name.clone());
+        let settles = settles.then_some(self.era);
         self.occupy(name, Busy::Committing { answer, settles });
         let publish = publish.map(|entry| (name.clone(), entry));
         self.out.push(Decision::Commit { id, changes, publish });
@@ -325,7 +340,7 @@ impl Machine {
                 (Err(_), Some(answer)) => self.reply(answer.call, answer.if_store_fails),
                 (_, None) => {}
             }
-            if settles {
+            if settles == Some(self.era) && result.is_ok() {
                 self.settled(&name);
             }
         }

@@ -9,50 +9,12 @@ use crate::list::{Entry, EntryState, MailboxName, Step};
 use crate::store::{Change, Conflict, Doubt};
 
 impl Machine {
-    pub(super) fn is_unsettled(&self, name: &MailboxName) -> bool {
-        self.replay.as_ref().is_some_and(|replay| replay.unsettled.contains(name))
-    }
-
-    pub(super) fn is_postponed(&self, name: &MailboxName) -> bool {
-        self.replay.as_ref().is_some_and(|replay| replay.postponed.contains_key(name))
-    }
-
     /// Remembers what the master holds now, as long as that matters.
     pub(super) fn know_theirs(&mut self, name: &MailboxName, entry: Option<Entry>) {
         if self.state == State::Replaying {
             self.theirs.insert(name.clone(), entry);
         } else {
             self.theirs.remove(name);
-        }
-    }
-
-    /// Keeps as many names under comparison as the policy allows.
-    pub(super) fn pump(&mut self) {
-        loop {
-            let Some(replay) = &mut self.replay else { return };
-            if replay.running >= self.policy.replay_concurrency {
-                return;
-            }
-            let Some(name) = replay.todo.pop_front() else {
-                return self.finish_replay();
-            };
-            if !replay.unsettled.contains(&name) {
-                continue; // a call of a backend had it settled first
-            }
-            replay.running += 1;
-            self.enqueue(name, Job::Settle);
-        }
-    }
-
-    /// A comparison ended, whatever came of it.
-    pub(super) fn settled(&mut self, name: &MailboxName) {
-        if let Some(replay) = &mut self.replay
-            && replay.unsettled.remove(name)
-        {
-            replay.postponed.remove(name);
-            replay.steps += 1;
-            replay.running = replay.running.saturating_sub(1);
-            self.pump();
         }
     }
 
@@ -63,9 +25,11 @@ impl Machine {
             // The master was lost meanwhile; its next list brings the name up again.
             State::Learning | State::StandingIn | State::Holding => false,
         };
-        if !wanted {
+        // On a store that has failed nothing can be settled: the name is refused until Ravenry is started again.
+        if !wanted || self.poisoned {
             return;
         }
+        self.comparing(name);
         match self.evidence(name, facts) {
             Ok(evidence) => self.put_right(name, evidence, now),
             Err(why) => {
@@ -105,16 +69,11 @@ impl Machine {
             Step::Send => self.replay_ours(name, theirs, ours, &doubts, now),
             Step::Adopt => self.adopt(name, theirs, changes, unconfirmed),
             Step::Postpone => {
-                let waited = self.replay.as_mut().map(|replay| {
-                    let first = *replay.postponed.entry(name.clone()).or_insert(now.since_start);
-                    now.since_start.saturating_sub(first)
-                });
+                let waited = self.replay.as_mut().map(|replay| replay.postpone(name, now.since_start));
                 if waited.is_some_and(|waited| waited < self.policy.postpone) {
-                    if let Some(replay) = &mut self.replay {
-                        replay.running = replay.running.saturating_sub(1);
-                    }
-                    return; // the tick brings it up again
+                    return self.pump(); // news of it, or a tick, bring it up again
                 }
+                self.comparing(name);
                 self.revive(name, deactivated);
             }
             Step::Wait => {
@@ -228,12 +187,9 @@ impl Machine {
             }
             Ok(MasterReply::Refused(text)) => {
                 // Something took the name between the master's list and our write: hear what, once.
-                if let Some(replay) = &mut self.replay
-                    && !replay.refused.contains_key(name)
-                {
-                    replay.refused.insert(name.clone(), true);
-                    replay.running = replay.running.saturating_sub(1);
-                    return self.fence(name, now);
+                if self.replay.as_mut().is_some_and(|replay| replay.refuse(name)) {
+                    self.fence(name, now);
+                    return self.pump();
                 }
                 self.out.push(Decision::Notice(format!("the master refused our {name}: {text}")));
                 let base = facts.base(name).ok().flatten().flatten();

@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Decision, Job, Machine, Now, Replay, State};
-use crate::authority::facts::{Difference, Facts};
+use super::{Decision, Job, Machine, Now, Replay, State, Unserved};
+use crate::authority::facts::{Difference, Facts, Unreadable};
 use crate::authority::guard::suspicion;
 use crate::authority::master::MasterIdentity;
+use crate::list::{Entry, MailboxName};
+use crate::rules::{Rule, kept};
 
 /// For so long after the master was lost, waiting for it is kept short.
 const AFTER_A_TRIP: Duration = Duration::from_secs(60);
 
 impl Machine {
-    fn enter(&mut self, state: State, why: impl Into<String>) {
+    pub(super) fn enter(&mut self, state: State, why: impl Into<String>) {
         self.state = state;
         self.out.push(Decision::Enter(state, why.into()));
     }
@@ -20,8 +22,12 @@ impl Machine {
     pub(super) fn deadline(&self, now: Now) -> Duration {
         let tripped = self.last_trip.is_some_and(|trip| now.since_start.saturating_sub(trip) < AFTER_A_TRIP);
         let patience = if tripped { self.policy.short_deadline } else { self.policy.deadline };
-        // The master holds its lock while it sends its list to anybody.
-        patience.max(self.last_dump * 3)
+        // The master holds its lock while it sends its list to anybody; but the caller has its own patience,
+        // and what the master did not answer is still to be decided here.
+        if !kept(Rule::EveryWaitIsBounded) {
+            return Duration::MAX;
+        }
+        patience.max(self.last_dump * 3).min(self.policy.patience * 3 / 4)
     }
 
     pub(super) fn master_up(&mut self, identity: &MasterIdentity) {
@@ -36,11 +42,17 @@ impl Machine {
         if self.state != State::Learning {
             return;
         }
-        self.stale = false;
+        self.unfinished.clear();
+        self.learned("the master's list is complete");
+    }
+
+    /// Our list is the master's.
+    fn learned(&mut self, why: &str) {
+        self.unserved = None;
         if self.held {
             self.enter(State::StandingIn, "held by an operator");
         } else {
-            self.enter(State::Following, "the master's list is complete");
+            self.enter(State::Following, why);
         }
     }
 
@@ -51,7 +63,7 @@ impl Machine {
             Err(why) => return self.unreadable(&why),
         };
         match self.state {
-            State::Learning if self.stale => self.compare_stale(&difference, judged, facts),
+            State::Learning if self.unserved.is_some() => self.compare_unserved(difference, judged, facts),
             State::StandingIn | State::Holding if self.held => {
                 self.out
                     .push(Decision::Notice("the master is back; an operator keeps us standing in".into()));
@@ -72,24 +84,46 @@ impl Machine {
         }
     }
 
-    /// Our list is too old to be served. Where the master's agrees or is merely newer, its list is taken;
-    /// where names would be lost, or we owe the master changes, a person decides.
-    fn compare_stale(&mut self, difference: &Difference, judged: Option<String>, facts: &dyn Facts) {
-        let owing = facts.unsettled().map(|names| names.len()).unwrap_or(usize::MAX);
-        match judged {
-            None if difference.theirs.is_empty() && owing == 0 => {
-                self.stale = false;
-                self.enter(State::Following, "the old list on disk is the master's");
+    /// Whether the master holds what a write of ours would have made, whose reply never came.
+    fn our_doing(name: &MailboxName, theirs: &Option<Entry>, facts: &dyn Facts) -> Result<bool, Unreadable> {
+        Ok(facts.doubts(name)?.iter().any(|doubt| doubt.effect == *theirs))
+    }
+
+    /// Our list is not to be served before it was compared. Where the master's agrees or is merely newer, its
+    /// list is taken; where names would be lost, or an old list owes the master changes, a person decides.
+    fn compare_unserved(&mut self, difference: Difference, judged: Option<String>, facts: &dyn Facts) {
+        let owing = match facts.unsettled() {
+            Ok(names) => names.len(),
+            Err(why) => return self.unreadable(&why),
+        };
+        if let Some(reason) = judged {
+            return self.enter(State::Learning, format!("the list on disk is not current, and {reason}"));
+        }
+        let late = difference.theirs.iter().map(|(name, theirs)| Self::our_doing(name, theirs, facts));
+        let late = match late.collect::<Result<Vec<_>, _>>() {
+            Ok(late) => late.contains(&true),
+            Err(why) => return self.unreadable(&why),
+        };
+        match self.unserved {
+            // It was served a short while ago, so what it owes is owed still.
+            Some(Unserved::Suspect) if !self.held => {
+                self.unserved = None;
+                self.start_replay(difference, facts);
             }
-            None if owing == 0 => {
-                self.out.push(Decision::Notice("the old list on disk differs: taking the master's".into()));
-                self.out.push(Decision::Reload);
-            }
-            None => {
+            _ if owing > 0 => {
                 let why = format!("the list on disk is old and owes the master {owing} changes");
                 self.enter(State::Learning, why);
             }
-            Some(reason) => self.enter(State::Learning, format!("the list on disk is old, and {reason}")),
+            // Not all that differs is news: some of it we asked for, and told the caller that it failed.
+            _ if late && !self.held => {
+                self.unserved = None;
+                self.start_replay(difference, facts);
+            }
+            _ if difference.theirs.is_empty() => self.learned("the list on disk is the master's"),
+            _ => {
+                self.out.push(Decision::Notice("the list on disk differs: taking the master's".into()));
+                self.out.push(Decision::Reload);
+            }
         }
     }
 
@@ -98,30 +132,19 @@ impl Machine {
             Ok(names) => names,
             Err(why) => return self.unreadable(&why),
         };
-        let mut replay = Replay { reseed: std::mem::take(&mut self.reseed), ..Replay::default() };
+        let mut replay = Replay::default();
+        replay.reseed = std::mem::take(&mut self.reseed);
+        replay.overflowed = difference.overflowed;
         names.extend(difference.theirs.keys().cloned());
         // What is being committed at this moment is journalled, but not on record yet.
         names.extend(self.names.keys().cloned());
         names.extend(self.unfinished.drain());
-        for name in names {
-            if replay.unsettled.insert(name.clone()) {
-                replay.todo.push_back(name);
-            }
-        }
+        names.into_iter().for_each(|name| replay.queue(name));
         self.theirs = difference.theirs;
-        let why = format!("the master is back; {} names to compare", replay.unsettled.len());
+        let why = format!("the master is back; {} names to compare", replay.len());
         self.replay = Some(replay);
         self.enter(State::Replaying, why);
         self.pump();
-    }
-
-    pub(super) fn finish_replay(&mut self) {
-        let done = self.replay.as_ref().is_some_and(|replay| replay.unsettled.is_empty());
-        if done && let Some(replay) = self.replay.take() {
-            self.theirs = HashMap::new();
-            self.out.push(Decision::ForgetListed);
-            self.enter(State::Following, format!("replayed; {} names settled", replay.steps));
-        }
     }
 
     pub(super) fn master_lost(&mut self, reason: String, now: Now) {
@@ -129,11 +152,11 @@ impl Machine {
             return;
         }
         self.last_trip = Some(now.since_start);
-        self.leave_master(reason);
+        self.leave_master(State::StandingIn, reason);
     }
 
-    /// From now on we decide. What waits for the master in each name is decided again.
-    fn leave_master(&mut self, reason: String) {
+    /// From now on the master is not asked. What waits for it in each name is decided again.
+    pub(super) fn leave_master(&mut self, to: State, reason: String) {
         self.era += 1;
         self.replay = None;
         self.theirs = HashMap::new();
@@ -144,7 +167,7 @@ impl Machine {
             // Our list may miss what the master granted after our store failed.
             self.enter(State::Learning, format!("{reason}; and our own store has failed"));
         } else {
-            self.enter(State::StandingIn, reason);
+            self.enter(to, reason);
         }
         for (name, slot) in &mut self.names {
             if slot.busy.is_some() {
@@ -169,7 +192,7 @@ impl Machine {
     pub(super) fn stand_in(&mut self) {
         self.held = true;
         if matches!(self.state, State::Following | State::Replaying) {
-            self.leave_master("held by an operator".into());
+            self.leave_master(State::StandingIn, "held by an operator".into());
         }
     }
 
@@ -185,27 +208,25 @@ impl Machine {
         if matches!(self.state, State::Following) {
             return;
         }
-        self.leave_master("taking the master's list".into());
         self.held = false;
-        self.stale = false;
-        self.enter(State::Learning, "an operator accepted the master's list");
+        self.unserved = None;
+        self.reseed = false;
+        self.leave_master(State::Learning, "an operator accepted the master's list".into());
         self.out.push(Decision::Reload);
     }
 
-    /// At the next fresh list everything of ours goes to the master.
+    /// At the next fresh list everything of ours goes to the master. A list that was not served so far is
+    /// believed from now on.
     pub(super) fn begin_reseed(&mut self) {
-        if matches!(self.state, State::StandingIn | State::Holding) {
-            self.reseed = true;
-            self.held = false;
-            self.out.push(Decision::Reconnect);
+        match self.state {
+            State::StandingIn | State::Holding => {}
+            State::Learning if self.unserved.take().is_some() => {
+                self.enter(State::StandingIn, "an operator believes the list on disk");
+            }
+            State::Learning | State::Following | State::Replaying => return,
         }
-    }
-
-    pub(super) fn tick(&mut self) {
-        let Some(replay) = &mut self.replay else { return };
-        let todo: Vec<_> =
-            replay.postponed.keys().filter(|name| !replay.todo.contains(name)).cloned().collect();
-        replay.todo.extend(todo);
-        self.pump();
+        self.reseed = true;
+        self.held = false;
+        self.out.push(Decision::Reconnect);
     }
 }

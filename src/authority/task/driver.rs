@@ -1,10 +1,10 @@
 //! The loop: one event at a time into the machine, its decisions carried out in their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::committer::Committer;
 use super::handle::{Options, Order, Standing};
@@ -30,13 +30,22 @@ const ATTENDED_EVERY: Duration = Duration::from_secs(30);
 /// How long a write of unknown outcome is watched for: a master that hung may carry it out when it wakes.
 const DOUBT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// How long what is under way may take when the process stops.
+const STOP_BOUND: Duration = Duration::from_secs(1);
+
 /// What the handle asks of the task.
 pub(super) enum Command {
-    Write { origin: Origin, write: Write, reply: oneshot::Sender<Outcome> },
+    Write { origin: Origin, write: Write, expires: Instant, caller: Caller },
     Fence(oneshot::Sender<()>),
     Silent(Lost),
     Order(Order, oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
+}
+
+/// Who waits for an answer, and its place among those that may.
+pub(super) struct Caller {
+    pub(super) reply: oneshot::Sender<Outcome>,
+    pub(super) _turn: OwnedSemaphorePermit,
 }
 
 /// What the task began and has ended.
@@ -54,8 +63,10 @@ pub(super) struct Driver {
     committer: Committer,
     done: mpsc::UnboundedSender<Done>,
     finished: mpsc::UnboundedReceiver<Done>,
-    callers: HashMap<CallId, oneshot::Sender<Outcome>>,
+    callers: HashMap<CallId, Caller>,
     next_call: u64,
+    /// Exchanges with the master that are under way.
+    sends: HashSet<SendId>,
     intake: Intake,
     /// The next list replaces ours.
     replace: bool,
@@ -79,6 +90,10 @@ impl Driver {
         let age = stats.attended_at.map(|at| Duration::from_secs(unix().saturating_sub(at)));
         let (restored, reason) = match age {
             _ if !stats.complete => (Restored::Nothing, "no list yet; waiting for the master's".to_owned()),
+            Some(age) if age <= options.max_unattended && stats.suspect.is_some() => {
+                let why = "the disk failed when the list was last served: it may lack what the master has";
+                (Restored::Suspect, why.to_owned())
+            }
             Some(age) if age <= options.max_unattended => {
                 (Restored::Fresh, format!("started with the list of {} s ago", age.as_secs()))
             }
@@ -110,6 +125,7 @@ impl Driver {
             finished,
             callers: HashMap::new(),
             next_call: 0,
+            sends: HashSet::new(),
             intake: Intake::Idle,
             replace: restored == Restored::Nothing,
             started: now,
@@ -131,13 +147,17 @@ impl Driver {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // Not biased: a long list of the master's must not keep callers waiting, nor they it.
             tokio::select! {
-                biased;
                 Some(done) = self.finished.recv() => self.finished(done),
                 Some(event) = link.recv() => self.linked(event).await,
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Stop(reply)) => return self.stop(reply).await,
+                    Some(Command::Stop(reply)) => {
+                        self.stop(link).await;
+                        let _ = reply.send(());
+                        return;
+                    }
                     Some(Command::Fence(reply)) => {
                         // What the barrier covers was handed over before it returned: take it in first.
                         while let Ok(event) = link.try_recv() {
@@ -156,11 +176,12 @@ impl Driver {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Write { origin, write, reply } => {
+            Command::Write { origin, write, expires, caller } => {
                 self.next_call += 1;
                 let id = CallId(self.next_call);
-                self.callers.insert(id, reply);
-                self.feed_machine(Event::Call(id, write, origin));
+                self.callers.insert(id, caller);
+                let expires = expires.saturating_duration_since(self.started);
+                self.feed_machine(Event::Call(id, write, origin, expires));
             }
             Command::Silent(lost) => {
                 if matches!(self.machine.state(), State::Following | State::Replaying) {
@@ -183,16 +204,20 @@ impl Driver {
     }
 
     fn finished(&mut self, done: Done) {
-        self.feed_machine(match done {
+        let event = match done {
             Done::Committed(id, result) => Event::Committed(id, result),
-            Done::Sent(id, result) => Event::Sent(id, result),
+            Done::Sent(id, result) => {
+                self.sends.remove(&id);
+                Event::Sent(id, result)
+            }
             Done::Barrier(id, result) => {
                 if result.is_ok() {
                     self.standing.send_modify(|standing| standing.last_barrier_unix = Some(unix()));
                 }
                 Event::Barrier(id, result)
             }
-        });
+        };
+        self.feed_machine(event);
     }
 
     fn tick(&mut self) {
@@ -266,12 +291,23 @@ impl Driver {
             standing.last_error = None;
         });
         let replace = self.replace && self.machine.state() == State::Learning;
+        if replace {
+            // Nothing that was decided before may land on the list that replaces ours.
+            let (reply, committed) = oneshot::channel();
+            self.committer.fence(reply);
+            let _ = committed.await;
+        }
         self.intake = Intake::begin(&self.facts.store, epoch, replace).await?;
         self.feed_machine(Event::MasterUp(identity));
         Ok(())
     }
 
     async fn list_complete(&mut self, epoch: LinkEpoch) -> Result<(), StoreError> {
+        if matches!(self.intake, Intake::Loading(..)) && self.machine.state() != State::Learning {
+            // A person decided for our list while this one was under way to replace it.
+            self.intake = Intake::Idle;
+            return Ok(());
+        }
         let record = synced(self.standing.borrow().master.as_ref(), unix());
         match self.intake.complete(&self.facts.store, epoch, record).await? {
             Arrived::Loaded(began) => {
@@ -295,11 +331,18 @@ impl Driver {
         for decision in decisions {
             self.carry_out(decision);
         }
+        if self.machine.poisoned() && !self.standing.borrow().poisoned {
+            self.standing.send_modify(|standing| standing.poisoned = true);
+            if matches!(self.machine.state(), State::Following | State::Replaying) {
+                self.feed.close_all();
+            }
+        }
     }
 
     fn carry_out(&mut self, decision: Decision) {
         match decision {
             Decision::Send(id, write, deadline) => {
+                self.sends.insert(id);
                 let (exchange, done) = (self.master.send(write, deadline), self.done.clone());
                 tokio::spawn(async move {
                     let _ = done.send(Done::Sent(id, exchange.await));
@@ -329,6 +372,8 @@ impl Driver {
         tracing::warn!(state = state.word(), %reason, "state");
         if state == State::Learning {
             self.feed.close_all();
+        } else {
+            self.replace = false;
         }
         if state == State::Following {
             let record = synced(self.standing.borrow().master.as_ref(), unix());
@@ -353,15 +398,37 @@ impl Driver {
                 let feed = self.feed.clone();
                 tokio::spawn(async move {
                     feed.written(seq, STREAM_BOUND).await;
-                    let _ = caller.send(outcome);
+                    let _ = caller.reply.send(outcome);
                 });
             }
             // A caller that does not wait any more has been told that the outcome is unknown.
-            _ => drop(caller.send(outcome)),
+            _ => drop(caller.reply.send(outcome)),
         }
     }
 
-    async fn stop(self, reply: oneshot::Sender<()>) {
+    /// What is under way comes to its end, or is put on record as in doubt; then the time is recorded, and
+    /// the streams end.
+    async fn stop(&mut self, mut link: mpsc::Receiver<LinkEvent>) {
+        link.close();
+        let deadline = tokio::time::Instant::now() + STOP_BOUND;
+        while !self.sends.is_empty() {
+            match tokio::time::timeout_at(deadline, self.finished.recv()).await {
+                Ok(Some(done)) => self.finished(done),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for id in std::mem::take(&mut self.sends) {
+            self.feed_machine(Event::Sent(id, Err(Lost::InDoubt("stopping".into()))));
+        }
+        let (reply, committed) = oneshot::channel();
+        self.committer.fence(reply);
+        if tokio::time::timeout(STOP_BOUND, committed).await.is_err() {
+            tracing::error!("the disk does not answer: stopping without it");
+            return;
+        }
+        while let Ok(done) = self.finished.try_recv() {
+            self.finished(done);
+        }
         if self.machine.state() != State::Learning {
             let attended = vec![Change::Attended { at_unix: unix() }];
             if let Err(error) = self.facts.store.commit(attended).await {
@@ -369,6 +436,5 @@ impl Driver {
             }
         }
         self.feed.close_all();
-        let _ = reply.send(());
     }
 }

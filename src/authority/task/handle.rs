@@ -1,11 +1,11 @@
 //! What the faces and the operator hold of the authority.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::driver::{Command, Driver};
+use super::driver::{Caller, Command, Driver};
 use crate::authority::facts::Unreadable;
 use crate::authority::feed::{Feed, Subscription};
 use crate::authority::machine::{Policy, State};
@@ -17,9 +17,6 @@ use crate::store::{Snapshot, Store};
 
 /// How many writes may be under way; more wait their turn. Half of what the store lets wait for its disk.
 const WRITES_UNDER_WAY: usize = 8192;
-
-/// A write is answered within this, whatever happens; backends wait ten seconds.
-const WRITE_BOUND: Duration = Duration::from_secs(8);
 
 /// What the authority is run with.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +85,8 @@ pub struct Authority {
     master: Arc<dyn Master>,
     standing: watch::Receiver<Standing>,
     admission: Arc<Semaphore>,
+    /// A write is answered within this, whatever happens.
+    patience: Duration,
 }
 
 impl Authority {
@@ -103,7 +102,8 @@ impl Authority {
         let (driver, standing) = Driver::new(store.clone(), master.clone(), feed.clone(), options);
         tokio::spawn(driver.run(received, events));
         let admission = Arc::new(Semaphore::new(WRITES_UNDER_WAY));
-        Self { commands, store, feed, master, standing, admission }
+        let patience = options.policy.patience;
+        Self { commands, store, feed, master, standing, admission, patience }
     }
 
     /// Where things stand, now and whenever it changes.
@@ -136,6 +136,16 @@ impl Authority {
         }
     }
 
+    /// A list that fell behind the master's since the disk failed is not shown (rules 3 and 4): who asks is
+    /// closed bare, keeps what it has, and comes back.
+    fn readable(&self) -> Result<(), Unreadable> {
+        let standing = self.standing.borrow();
+        if standing.poisoned && matches!(standing.state, State::Following | State::Replaying) {
+            return Err(Unreadable("the store failed, and the master has gone on without it".into()));
+        }
+        Ok(())
+    }
+
     async fn pass_barrier(self) {
         let state = self.standing.borrow().state;
         if !matches!(state, State::Following | State::Replaying) {
@@ -154,12 +164,15 @@ impl Authority {
 
 impl Namespace for Authority {
     fn write(&self, origin: Origin, write: Write) -> BoxFuture<Outcome> {
-        let (commands, admission) = (self.commands.clone(), self.admission.clone());
+        let (commands, admission, patience) = (self.commands.clone(), self.admission.clone(), self.patience);
         Box::pin(async move {
-            let answered = tokio::time::timeout(WRITE_BOUND, async move {
-                let _turn = admission.acquire_owned().await.ok()?;
+            let expires = Instant::now() + patience;
+            let answered = tokio::time::timeout_at(expires.into(), async move {
+                // Kept until the machine has answered, so that what waits in there has a bound.
+                let turn = admission.acquire_owned().await.ok()?;
                 let (reply, answer) = oneshot::channel();
-                commands.send(Command::Write { origin, write, reply }).await.ok()?;
+                let caller = Caller { reply, _turn: turn };
+                commands.send(Command::Write { origin, write, expires, caller }).await.ok()?;
                 answer.await.ok()
             });
             answered.await.ok().flatten().unwrap_or(Outcome::Unavailable)
@@ -178,10 +191,12 @@ impl Namespace for Authority {
     }
 
     fn snapshot(&self) -> Result<Snapshot, Unreadable> {
+        self.readable()?;
         Ok(self.store.snapshot()?)
     }
 
     fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
+        self.readable()?;
         Ok(self.store.get(name)?)
     }
 

@@ -1,5 +1,7 @@
-//! The machine against a model world, over many random schedules.
+//! The machine against a model world: named situations, many random schedules, each rule, the diagram.
 
+mod diagram;
+mod rules;
 mod scenarios;
 mod schedules;
 mod world;

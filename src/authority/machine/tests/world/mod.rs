@@ -1,0 +1,324 @@
+//! A small world around the machine: a store, a master that can hang, execute late and die, a stream, and
+//! backends that ask one thing at a time per name and remember what they were told.
+
+mod callers;
+mod check;
+mod master;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::super::{
+    BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Restored, SendId, State,
+};
+use crate::authority::facts::Difference;
+use crate::authority::write::{Outcome, Write};
+use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::store::Change;
+use callers::Belief;
+use master::Exchange;
+use store::ModelStore;
+
+pub(super) use master::Link;
+
+pub(super) type List = BTreeMap<Vec<u8>, Entry>;
+
+pub(super) fn name(text: &str) -> MailboxName {
+    MailboxName::new(text.as_bytes()).unwrap()
+}
+
+pub(super) fn at(location: &str) -> Location {
+    Location::new(location.as_bytes()).unwrap()
+}
+
+pub(super) fn active(location: &str, acl: &str) -> Entry {
+    Entry::active(at(location), Acl::new(acl.as_bytes()))
+}
+
+type Pending = (CommitId, Vec<Change>, Option<(MailboxName, Option<Entry>)>);
+
+pub(super) struct World {
+    pub(super) machine: Machine,
+    pub(super) policy: Policy,
+    pub(super) store: ModelStore,
+    pub(super) master: List,
+    pub(super) link: Link,
+    pub(super) beliefs: BTreeMap<Vec<u8>, Belief>,
+    /// What a slave holds that has seen everything published while it was let in.
+    pub(super) slave: List,
+    streaming: bool,
+    /// Our next list of the master's replaces ours.
+    reloading: bool,
+    commits: VecDeque<Pending>,
+    exchanges: BTreeMap<SendId, Exchange>,
+    /// Writes that were given up but may still be carried out.
+    zombies: Vec<Write>,
+    stream: VecDeque<(MailboxName, Option<Entry>)>,
+    barrier: Option<BarrierId>,
+    clock: Duration,
+    next_call: u64,
+    pub(super) answers: HashMap<CallId, Outcome>,
+    /// The transitions taken.
+    pub(super) visited: BTreeSet<(State, State)>,
+    /// As announced; the machine's own may be further in the midst of an event.
+    state: State,
+    pub(super) notices: Vec<String>,
+    pub(super) violations: Vec<String>,
+    /// Changes were made at the master behind our back, or a person took its list, so that beliefs prove nothing.
+    pub(super) bypassed: bool,
+    /// The master lost names, or we lost what it granted, so that a person may have to look.
+    pub(super) wounded: bool,
+    pub(super) crashed: bool,
+    /// Names that were being written when Ravenry was killed: nobody was told anything of them.
+    pub(super) uncertain: BTreeSet<Vec<u8>>,
+    /// What happened, for the message of a failure.
+    pub(super) trace: Vec<String>,
+}
+
+impl World {
+    /// Following a master that holds the same list.
+    pub(super) fn new(policy: Policy, list: List) -> Self {
+        let mut world = Self::restored(policy, list, Restored::Fresh);
+        world.master_returns();
+        world.settle();
+        world
+    }
+
+    /// Just started, with this list on disk and at the master, which is not connected yet.
+    pub(super) fn restored(policy: Policy, list: List, restored: Restored) -> Self {
+        let store = ModelStore { list: list.clone(), ..ModelStore::default() };
+        let beliefs = list
+            .iter()
+            .map(|(name, entry)| (name.clone(), Belief { possible: vec![Some(entry.clone())], asking: None }))
+            .collect();
+        let machine = Machine::new(policy, restored);
+        let state = machine.state();
+        Self {
+            machine,
+            policy,
+            store,
+            master: list.clone(),
+            link: Link::Down,
+            beliefs,
+            slave: list,
+            streaming: state != State::Learning,
+            reloading: false,
+            commits: VecDeque::new(),
+            exchanges: BTreeMap::new(),
+            zombies: Vec::new(),
+            stream: VecDeque::new(),
+            barrier: None,
+            clock: Duration::from_secs(1),
+            next_call: 0,
+            answers: HashMap::new(),
+            visited: BTreeSet::new(),
+            state,
+            notices: Vec::new(),
+            violations: Vec::new(),
+            bypassed: false,
+            wounded: false,
+            crashed: false,
+            uncertain: BTreeSet::new(),
+            trace: Vec::new(),
+        }
+    }
+
+    pub(super) fn feed(&mut self, event: Event) {
+        self.clock += Duration::from_millis(1);
+        let now = Now { since_start: self.clock, unix: self.clock.as_secs() };
+        self.trace.push(format!("{} < {event:?}", self.machine.state().word()));
+        for decision in self.machine.handle(event, now, &self.store) {
+            self.carry_out(decision);
+        }
+        self.stream_if_served();
+    }
+
+    pub(super) fn pass_time(&mut self, time: Duration) {
+        self.clock += time;
+    }
+
+    /// Slaves are let in, and given the whole list, whenever there is one that may be served.
+    fn stream_if_served(&mut self) {
+        let behind =
+            self.machine.poisoned() && matches!(self.machine.state(), State::Following | State::Replaying);
+        let served = self.machine.state() != State::Learning && !behind;
+        if served && !self.streaming {
+            self.slave = self.store.list.clone();
+        }
+        self.streaming = served;
+    }
+
+    fn carry_out(&mut self, decision: Decision) {
+        self.trace.push(format!("    > {decision:?}"));
+        match decision {
+            Decision::Send(id, write, deadline) => {
+                if deadline >= self.policy.patience {
+                    self.violations
+                        .push(format!("{write:?} may take {deadline:?}: the caller is gone by then"));
+                }
+                self.exchanges.insert(id, Exchange { write, executed: None });
+            }
+            Decision::Commit { id, changes, publish } => self.commits.push_back((id, changes, publish)),
+            Decision::Reply(call, outcome, _) => self.hear(call, outcome),
+            Decision::Barrier(id, _) => self.barrier = Some(id),
+            Decision::Reconnect => self.drop_link(),
+            Decision::Reload => {
+                self.reloading = true;
+                self.drop_link();
+            }
+            Decision::Enter(state, _) => {
+                if state != self.state {
+                    self.visited.insert((self.state, state));
+                }
+                self.state = state;
+            }
+            Decision::Notice(text) => self.notices.push(text),
+            Decision::ForgetListed => {}
+        }
+    }
+
+    /// The store finishes its oldest commit.
+    pub(super) fn commit_one(&mut self) -> bool {
+        let Some((id, changes, publish)) = self.commits.pop_front() else { return false };
+        if self.store.broken {
+            self.feed(Event::Committed(id, Err("the disk failed".into())));
+            return true;
+        }
+        for change in &changes {
+            self.store.apply(change);
+        }
+        if let Some((name, entry)) = publish.filter(|_| self.streaming) {
+            match entry {
+                Some(entry) => drop(self.slave.insert(name.as_bytes().to_vec(), entry)),
+                None => drop(self.slave.remove(name.as_bytes())),
+            }
+        }
+        self.feed(Event::Committed(id, Ok(self.store.seq)));
+        true
+    }
+
+    /// Our follower has read the list to its end. It was taken by the master when the link came up.
+    pub(super) fn list_complete(&mut self) -> bool {
+        if self.link != Link::Listing {
+            return false;
+        }
+        self.link = Link::Live;
+        if std::mem::take(&mut self.reloading) && self.machine.state() == State::Learning {
+            // Nothing that was decided before lands on the list that replaces ours.
+            while self.commit_one() {}
+            self.store.replace(&self.master);
+            self.feed(Event::Loaded(Duration::ZERO));
+            return true;
+        }
+        // Cyrus takes the snapshot under its lock; what it changed since is on the stream. The model takes it
+        // late, which the protocol allows as well, and keeps the lines, which are then repetitions.
+        let keys: BTreeSet<&Vec<u8>> = self.master.keys().chain(self.store.listed.keys()).collect();
+        let theirs = keys
+            .into_iter()
+            .filter(|key| self.master.get(*key) != self.store.listed.get(*key))
+            .map(|key| (MailboxName::new(key).unwrap(), self.master.get(key).cloned()))
+            .collect();
+        let listed = self.master.len() as u64;
+        self.feed(Event::MasterList(Difference { theirs, listed, ..Difference::default() }));
+        true
+    }
+
+    /// The disk takes nothing more until Ravenry is started again.
+    pub(super) fn break_store(&mut self) {
+        self.wounded = true;
+        self.store.broken = true;
+    }
+
+    /// Ravenry is killed and started again on what was durable.
+    pub(super) fn crash(&mut self, execute_unrecorded: bool, restored: Restored) {
+        // The store keeps a mark of its failure.
+        let restored = if self.store.broken { Restored::Suspect } else { restored };
+        self.trace.push(format!("killed, started again: {restored:?}"));
+        self.crashed = true;
+        self.commits.clear();
+        for (_, exchange) in std::mem::take(&mut self.exchanges) {
+            self.uncertain.insert(exchange.write.name().as_bytes().to_vec());
+            if exchange.executed.is_none() {
+                self.zombies.push(exchange.write);
+            }
+        }
+        // What was under way and not recorded as in doubt is carried out now or never: a kill of Ravenry
+        // while the master hangs is the one double fault that is not covered (docs/architecture.md).
+        let store = &self.store;
+        let (recorded, open): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.zombies).into_iter().partition(|w| {
+                store
+                    .doubts
+                    .get(w.name().as_bytes())
+                    .is_some_and(|d| d.iter().any(|d| d.effect == w.effect()))
+            });
+        self.zombies = recorded;
+        for write in open {
+            self.uncertain.insert(write.name().as_bytes().to_vec());
+            if execute_unrecorded {
+                self.execute(&write);
+            }
+        }
+        self.drop_link();
+        for belief in self.beliefs.values_mut() {
+            if let Some((_, write)) = belief.asking.take() {
+                belief.possible.push(write.effect());
+            }
+        }
+        self.store.broken = false;
+        self.reloading = false;
+        self.streaming = false;
+        self.machine = Machine::new(self.policy, restored);
+        self.state = self.machine.state();
+        self.stream_if_served();
+    }
+
+    /// The master's list is lost, but for what is kept.
+    pub(super) fn wipe_master(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        self.wounded = true;
+        self.master_dies();
+        self.trace.push("the master loses its list".into());
+        self.master.retain(|name, _| keep(name));
+    }
+
+    /// Somebody who still knows the master's own address changes it.
+    pub(super) fn bypass(&mut self, write: &Write) {
+        self.bypassed = true;
+        self.execute(write);
+    }
+
+    /// No more faults: everything under way comes to its end.
+    pub(super) fn settle(&mut self) {
+        for round in 0..10_000 {
+            let moved = self.commit_one()
+                || self.execute_one(0)
+                || self.reply_one(0)
+                || self.list_complete()
+                || self.pass_barrier()
+                || self.stream_one();
+            if moved {
+                continue;
+            }
+            if self.link == Link::Down {
+                let ids: Vec<SendId> = self.exchanges.keys().copied().collect();
+                for id in ids {
+                    self.lose(id);
+                }
+                self.master_returns();
+                continue;
+            }
+            if self.machine.poisoned() {
+                self.crash(true, Restored::Suspect);
+                continue;
+            }
+            if self.machine.state() == State::Replaying && round < 9_000 {
+                self.clock += Duration::from_secs(61);
+                self.feed(Event::Tick);
+                continue;
+            }
+            return;
+        }
+        self.violations.push(format!("never quiet: {}", self.machine.state().word()));
+    }
+}

@@ -1,0 +1,102 @@
+//! What is durable, and what of it the machine may look up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::List;
+use crate::authority::facts::{Facts, Unreadable};
+use crate::list::{Entry, MailboxName};
+use crate::store::{Change, Conflict, Doubt, JournalRecord, Verb};
+
+/// What is durable.
+#[derive(Clone, Default, Debug)]
+pub(in super::super) struct ModelStore {
+    pub(in super::super) list: List,
+    pub(in super::super) journal: BTreeMap<Vec<u8>, Vec<JournalRecord>>,
+    pub(in super::super) doubts: BTreeMap<Vec<u8>, Vec<Doubt>>,
+    pub(in super::super) conflicts: BTreeMap<Vec<u8>, Conflict>,
+    pub(in super::super) unconfirmed: BTreeSet<Vec<u8>>,
+    pub(in super::super) forgotten: BTreeSet<Vec<u8>>,
+    /// What the list was when the master's dump began.
+    pub(in super::super) listed: List,
+    pub(in super::super) seq: u64,
+    /// Nothing more can be written.
+    pub(in super::super) broken: bool,
+}
+
+impl ModelStore {
+    pub(super) fn apply(&mut self, change: &Change) {
+        let key = |name: &MailboxName| name.as_bytes().to_vec();
+        match change {
+            Change::Put { name, entry } => {
+                self.list.insert(key(name), entry.clone());
+                self.forgotten.remove(name.as_bytes());
+            }
+            Change::Remove { name } => {
+                if self.list.remove(name.as_bytes()).is_some() {
+                    self.forgotten.insert(key(name));
+                }
+            }
+            Change::Journal(record) => {
+                self.journal.entry(key(&record.name)).or_default().push(record.clone());
+            }
+            Change::Settle { name, .. } => drop(self.journal.remove(name.as_bytes())),
+            Change::Doubt { name, doubt } => {
+                let doubts = self.doubts.entry(key(name)).or_default();
+                doubts.retain(|known| known.effect != doubt.effect);
+                doubts.push(doubt.clone());
+            }
+            Change::Undoubt { name } => drop(self.doubts.remove(name.as_bytes())),
+            Change::Conflict(conflict) => drop(self.conflicts.insert(key(&conflict.name), conflict.clone())),
+            Change::ResolveConflict { name } => drop(self.conflicts.remove(name.as_bytes())),
+            Change::Unconfirmed { name, .. } => drop(self.unconfirmed.insert(key(name))),
+            Change::Confirm { name } => drop(self.unconfirmed.remove(name.as_bytes())),
+            other => panic!("the machine never commits {other:?}"),
+        }
+        self.seq += 1;
+    }
+
+    /// The master's list is taken in place of ours; nothing is owed any more.
+    pub(super) fn replace(&mut self, list: &List) {
+        self.list = list.clone();
+        self.journal.clear();
+        self.conflicts.clear();
+        self.unconfirmed.clear();
+        self.seq += 1;
+    }
+}
+
+impl Facts for ModelStore {
+    fn entry(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
+        Ok(self.list.get(name.as_bytes()).cloned())
+    }
+    fn listed(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
+        Ok(self.listed.get(name.as_bytes()).cloned())
+    }
+    fn base(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable> {
+        Ok(self.journal.get(name.as_bytes()).and_then(|records| records.first()).map(|r| r.before.clone()))
+    }
+    fn deactivated(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
+        let newest = self.journal.get(name.as_bytes()).and_then(|records| records.last());
+        Ok(newest.filter(|record| record.verb == Verb::Deactivate).and_then(|record| record.before.clone()))
+    }
+    fn doubts(&self, name: &MailboxName) -> Result<Vec<Doubt>, Unreadable> {
+        Ok(self.doubts.get(name.as_bytes()).cloned().unwrap_or_default())
+    }
+    fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable> {
+        Ok(self.conflicts.get(name.as_bytes()).cloned())
+    }
+    fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable> {
+        Ok(self.unconfirmed.contains(name.as_bytes()))
+    }
+    fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {
+        Ok(self.forgotten.contains(name.as_bytes()))
+    }
+    fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
+        let all: BTreeSet<&Vec<u8>> =
+            self.journal.keys().chain(self.conflicts.keys()).chain(&self.unconfirmed).collect();
+        Ok(all.into_iter().map(|name| MailboxName::new(name).unwrap()).collect())
+    }
+    fn entries(&self) -> u64 {
+        self.list.len() as u64
+    }
+}
