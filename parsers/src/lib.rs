@@ -5,4 +5,5 @@
 //! bound, and after a fault it answers with that fault for ever: a connection is poisoned rather than
 //! resynchronised by a guess.
 
+pub mod lmtp;
 pub mod mupdate;
