@@ -8,6 +8,7 @@
 //! - [`net`]: listeners, TLS, SASL, deadlines, limits.
 //! - [`mupdate`]: the face to the murder (server) and to the master (client).
 //! - [`spool`]: deliveries that were accepted and could not be placed yet.
+//! - [`lmtp`]: the face to the MTA, and the way of deliveries to the frontends.
 //! - [`admin`], [`telemetry`]: control socket, metrics, logs.
 //! - [`config`], [`cli`]: the file and the commands.
 
@@ -16,6 +17,7 @@ pub mod authority;
 pub mod cli;
 pub mod config;
 pub mod list;
+pub mod lmtp;
 pub mod mupdate;
 pub mod net;
 mod rules;

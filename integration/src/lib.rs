@@ -9,6 +9,7 @@ pub mod demo;
 pub mod engine;
 pub mod frames;
 pub mod murder;
+pub mod post;
 pub mod ravenry;
 pub mod relay;
 pub mod sight;

@@ -47,10 +47,28 @@ pub enum Ask {
         #[serde(default)]
         brief: bool,
     },
+    /// Frontends that deliver.
+    Frontend(FrontendAsk),
     /// Copy the state into a new file.
     Backup {
         /// Where; an absolute path, as the running Ravenry sees it.
         path: PathBuf,
+    },
+}
+
+/// What may be asked of a frontend that delivers. It is as it was again when Ravenry is restarted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "frontend", rename_all = "kebab-case")]
+pub enum FrontendAsk {
+    /// It gets no more mail; what is under way ends as it would.
+    Drain {
+        /// As in `lmtp.frontends`.
+        address: String,
+    },
+    /// It gets mail again.
+    Resume {
+        /// As in `lmtp.frontends`.
+        address: String,
     },
 }
 

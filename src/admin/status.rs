@@ -42,6 +42,9 @@ pub struct Status {
     pub stream_detail: Vec<StreamStatus>,
     /// The list on disk.
     pub store: StoreStatus,
+    /// Deliveries, where they are configured.
+    #[serde(default)]
+    pub lmtp: Option<LmtpStatus>,
     /// Of this program.
     pub version: String,
     /// When this process started.
@@ -70,6 +73,38 @@ pub struct JournalStatus {
     pub records: u64,
     /// When the oldest was made.
     pub oldest: Option<u64>,
+}
+
+/// Deliveries.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LmtpStatus {
+    /// Clients connected.
+    pub sessions: usize,
+    /// Recipients that a frontend has taken, since the start.
+    pub delivered: u64,
+    /// Recipients that were queued.
+    pub queued: u64,
+    /// Recipients answered 4xx.
+    pub deferred: u64,
+    /// Recipients answered 5xx.
+    pub refused: u64,
+    /// The frontends.
+    pub frontends: Vec<FrontendStatus>,
+}
+
+/// A frontend that mail is delivered through.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrontendStatus {
+    /// As configured.
+    pub address: String,
+    /// Why it gets no mail, if it does not answer as it should.
+    pub down: Option<String>,
+    /// Since when.
+    pub down_since: Option<u64>,
+    /// An operator keeps mail from it.
+    pub drained: bool,
+    /// Connections in use.
+    pub in_use: usize,
 }
 
 /// One name in conflict. `None`: the name does not exist there.
@@ -153,6 +188,22 @@ impl fmt::Display for Status {
         row("streams", self.streams.to_string())?;
         for stream in &self.stream_detail {
             row("", format!("{} ({}), {} waiting", stream.peer, stream.identity, stream.lag))?;
+        }
+        if let Some(lmtp) = &self.lmtp {
+            let (delivered, queued) = (lmtp.delivered, lmtp.queued);
+            let (deferred, refused) = (lmtp.deferred, lmtp.refused);
+            row(
+                "deliveries",
+                format!("{delivered} delivered, {queued} queued, {deferred} deferred, {refused} refused"),
+            )?;
+            for frontend in &lmtp.frontends {
+                let drained = if frontend.drained { ", drained by an operator" } else { "" };
+                let health = match (&frontend.down, frontend.down_since) {
+                    (Some(why), Some(since)) => format!("down since {}: {why}", ago(since)),
+                    _ => format!("up, {} connections in use", frontend.in_use),
+                };
+                row("", format!("{} {health}{drained}", frontend.address))?;
+            }
         }
         if let Some(cause) = &self.store.poisoned {
             row("store", format!("FAILED: {cause}"))?;

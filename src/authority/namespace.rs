@@ -31,6 +31,14 @@ pub trait Namespace: Send + Sync + 'static {
     /// What the list holds for one name.
     fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
 
+    /// Whether a "no" of [`find`](Self::find), asked afterwards, can be relied on: the master decides, and a barrier
+    /// proved just now that our list is its list. Never while standing in: the master may have known what it could
+    /// not tell us any more. Takes [`BARRIER_BOUND`] at most.
+    fn is_current(&self) -> BoxFuture<bool>;
+
+    /// Whether a write to the name is in doubt, so that the list may be about to change.
+    fn is_in_doubt(&self, name: &MailboxName) -> bool;
+
     /// Every change published from now on. Subscribe first, take the snapshot after, and skip what has a
     /// sequence number up to the snapshot's.
     fn subscribe(&self) -> Subscription;

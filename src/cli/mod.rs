@@ -3,7 +3,9 @@
 mod backup;
 mod check;
 mod conflicts;
+mod deliveries;
 mod desk;
+mod frontend;
 mod operate;
 mod plan;
 mod serve;
@@ -65,7 +67,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Who may log in to the mupdate port.
+    /// Who may log in.
     User {
         #[command(subcommand)]
         command: user::UserCommand,
@@ -89,6 +91,11 @@ enum Command {
         command: conflicts::ConflictsCommand,
         #[command(flatten)]
         manner: Manner,
+    },
+    /// Frontends that mail is delivered through.
+    Frontend {
+        #[command(subcommand)]
+        command: frontend::FrontendCommand,
     },
     /// Copy the state into a new file, while it is served.
     Backup {
@@ -136,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::User { command } => user::run(&config, command),
         Command::Plan { wanted, manner } => plan::run(&config, wanted, manner),
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
+        Command::Frontend { command } => frontend::run(&config, command),
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::deliveries::Deliveries;
 use super::desk::Desk;
 use super::{Failure, exit};
 use crate::admin::server::{ControlSocket, Operator};
@@ -58,7 +60,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if let Some(listen) = config.metrics.as_ref().map(|metrics| metrics.listen) {
         metrics::serve(listen).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
     }
-    let desk = Arc::new(Desk::new(&config, authority.clone(), server.clone(), to_master));
+    let deliveries = Deliveries::open(&config, &authority)?;
+    let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone());
+    let desk = Arc::new(desk);
     let socket = ControlSocket::bind(&config.admin.socket)
         .await
         .map_err(|error| unavailable(&config.admin.socket.display().to_string(), &error))?;
@@ -67,13 +71,20 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let measuring = tokio::spawn(measure(desk));
 
     let (stop, stopped) = watch::channel(false);
+    let mut mail = JoinSet::new();
+    if let (Some(deliveries), Some(lmtp)) = (deliveries, config.lmtp.clone()) {
+        mail.spawn(deliveries.run(lmtp, authority.clone(), stopped.clone()));
+    }
     let faces = tokio::spawn(listen(config, authority.clone(), server, stopped));
     let outcome = tokio::select! {
         () = stopping.recv() => Ok(()),
         ended = wait_for_failure(faces) => ended,
+        Some(Ok(Err(failure))) = mail.join_next() => Err(failure),
     };
     tracing::warn!("stopping");
     let _ = stop.send(true);
+    // Messages that are under way get their answers first, within their bound.
+    while mail.join_next().await.is_some() {}
     authority.stop().await;
     // Sessions see the feed end and close bare; give them their bound.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -110,7 +121,7 @@ async fn listen(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         }
         let (close, closed) = watch::channel(false);
-        let mut listening = tokio::task::JoinSet::new();
+        let mut listening = JoinSet::new();
         for address in &config.mupdate.listen {
             let listener = TcpListener::bind(address)
                 .await
@@ -220,7 +231,7 @@ fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
     })
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "ravenry".into() } else { name.trim().to_owned() }
 }

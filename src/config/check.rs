@@ -86,21 +86,19 @@ impl Config {
         if !(0.0..=1.0).contains(&self.guard.share) {
             find(Severity::Error, "guard.share", "must be between 0 and 1".into());
         }
-        for (key, relay) in [("lmtp", &self.lmtp), ("imap", &self.imap)] {
-            if relay.is_some() {
-                find(
-                    Severity::Warning,
-                    key,
-                    "this release does not serve it: mail clients and MTAs keep using the frontends".into(),
-                );
-            }
+        if let Some(lmtp) = &self.lmtp {
+            lmtp.check(&mut find);
+        }
+        if self.imap.is_some() {
+            let text = "this release does not serve it: mail clients keep using the frontends";
+            find(Severity::Warning, "imap", text.into());
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings
     }
 }
 
-fn secret_is_private(path: &Path) -> std::io::Result<bool> {
+pub(super) fn secret_is_private(path: &Path) -> std::io::Result<bool> {
     std::fs::read(path)?;
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o004 == 0)
 }

@@ -1,6 +1,7 @@
 //! The configuration file: one TOML file, every key documented in `ravenry.example.toml`.
 
 mod check;
+mod lmtp;
 mod units;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use check::{Finding, Severity};
+pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
 pub use units::{Size, Span};
 
 /// Where the file is looked for unless the command line says otherwise.
@@ -62,8 +64,8 @@ pub struct Config {
     /// The list on disk.
     #[serde(default)]
     pub store: Store,
-    /// Deliveries. Read and checked; not served by this release.
-    pub lmtp: Option<Relay>,
+    /// The face to the MTA.
+    pub lmtp: Option<Lmtp>,
     /// Mail clients. Read and checked; not served by this release.
     pub imap: Option<Relay>,
     /// The control socket.
@@ -180,7 +182,7 @@ impl Default for Store {
     }
 }
 
-/// `[lmtp]`, `[imap]`
+/// `[imap]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Relay {
@@ -359,7 +361,8 @@ listen = "127.0.0.1:9805"
             .filter_map(|word| word.strip_suffix(':'))
             .filter(|word| is_key(word));
         for key in keys {
-            assert!(shown(key) || all.contains(&format!("[{key}]")), "{key} is not in the example");
+            let section = all.contains(&format!("[{key}]")) || all.contains(&format!(".{key}]"));
+            assert!(shown(key) || section, "{key} is not in the example");
         }
     }
 

@@ -1,8 +1,11 @@
 //! Listeners, TLS, SASL, deadlines and limits: what every face shares.
 
+pub mod address;
+mod attached;
 pub mod random;
 pub mod sasl;
 pub mod secret;
+pub mod stop;
 pub mod stream;
 pub mod tls;
 pub mod users;

@@ -4,13 +4,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A byte stream that may be under TLS.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP alone.
     Plain(TcpStream),
+    /// A socket of this host.
+    Unix(UnixStream),
     /// TLS, we are the server.
     Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     /// TLS, we are the client.
@@ -20,7 +22,7 @@ pub enum Stream {
 impl Stream {
     /// Whether what is sent is hidden from the network.
     pub fn is_encrypted(&self) -> bool {
-        !matches!(self, Self::Plain(_))
+        !matches!(self, Self::Plain(_) | Self::Unix(_))
     }
 }
 
@@ -32,6 +34,7 @@ impl AsyncRead for Stream {
     ) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
         }
@@ -42,6 +45,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, buf),
         }
@@ -50,6 +54,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
         }
@@ -58,6 +63,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
         }

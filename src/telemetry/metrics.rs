@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::admin::status::Status;
@@ -35,13 +35,21 @@ pub enum Metric {
     BarrierAgeSeconds,
     /// 1 when the store has failed.
     StorePoisoned,
+    /// Clients of the face to the MTA.
+    LmtpSessions,
+    /// Recipients by what they were answered (label `outcome`), since the start.
+    LmtpRecipients,
+    /// Per frontend: 1 while it gets mail.
+    LmtpFrontendUp,
+    /// Per frontend: connections in use.
+    LmtpFrontendConnections,
     /// Always 1; the version is a label.
     BuildInfo,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::State,
         Self::ListEntries,
         Self::JournalNames,
@@ -54,6 +62,10 @@ impl Metric {
         Self::MasterConnected,
         Self::BarrierAgeSeconds,
         Self::StorePoisoned,
+        Self::LmtpSessions,
+        Self::LmtpRecipients,
+        Self::LmtpFrontendUp,
+        Self::LmtpFrontendConnections,
         Self::BuildInfo,
     ];
 
@@ -72,6 +84,10 @@ impl Metric {
             Self::MasterConnected => "ravenry_master_connected",
             Self::BarrierAgeSeconds => "ravenry_barrier_age_seconds",
             Self::StorePoisoned => "ravenry_store_poisoned",
+            Self::LmtpSessions => "ravenry_lmtp_sessions",
+            Self::LmtpRecipients => "ravenry_lmtp_recipients_total",
+            Self::LmtpFrontendUp => "ravenry_lmtp_frontend_up",
+            Self::LmtpFrontendConnections => "ravenry_lmtp_frontend_connections",
             Self::BuildInfo => "ravenry_build_info",
         }
     }
@@ -90,6 +106,10 @@ impl Metric {
             Self::MasterConnected => "1 while the stream from the master is up",
             Self::BarrierAgeSeconds => "Time since a NOOP of the master proved that our list is its list",
             Self::StorePoisoned => "1 when the store has failed and nothing more is promised",
+            Self::LmtpSessions => "Clients of the face to the MTA",
+            Self::LmtpRecipients => "Recipients by what they were answered, since the start",
+            Self::LmtpFrontendUp => "1 while a frontend gets mail",
+            Self::LmtpFrontendConnections => "Connections to a frontend that are in use",
             Self::BuildInfo => "Always 1; the version is a label",
         }
     }
@@ -107,7 +127,11 @@ pub fn serve(listen: SocketAddr) -> Result<(), String> {
     let builder = PrometheusBuilder::new().with_http_listener(listen);
     builder.install().map_err(|error| format!("metrics at {listen}: {error}"))?;
     for metric in Metric::ALL {
-        describe_gauge!(metric.name(), metric.unit(), metric.help());
+        if metric.name().ends_with("_total") {
+            describe_counter!(metric.name(), metric.unit(), metric.help());
+        } else {
+            describe_gauge!(metric.name(), metric.unit(), metric.help());
+        }
     }
     Ok(())
 }
@@ -132,5 +156,24 @@ pub fn record(status: &Status, now: u64) {
     set(Metric::MasterConnected, f64::from(u8::from(status.master.connected)));
     set(Metric::BarrierAgeSeconds, age(status.last_barrier.or(Some(status.started))));
     set(Metric::StorePoisoned, f64::from(u8::from(status.store.poisoned.is_some())));
+    if let Some(lmtp) = &status.lmtp {
+        set(Metric::LmtpSessions, lmtp.sessions as f64);
+        let outcomes = [
+            ("delivered", lmtp.delivered),
+            ("queued", lmtp.queued),
+            ("deferred", lmtp.deferred),
+            ("refused", lmtp.refused),
+        ];
+        for (outcome, count) in outcomes {
+            counter!(Metric::LmtpRecipients.name(), "outcome" => outcome).absolute(count);
+        }
+        for frontend in &lmtp.frontends {
+            let up = f64::from(u8::from(frontend.down.is_none() && !frontend.drained));
+            let address = || frontend.address.clone();
+            gauge!(Metric::LmtpFrontendUp.name(), "frontend" => address()).set(up);
+            let in_use = frontend.in_use as f64;
+            gauge!(Metric::LmtpFrontendConnections.name(), "frontend" => address()).set(in_use);
+        }
+    }
     gauge!(Metric::BuildInfo.name(), "version" => status.version.clone()).set(1.0);
 }

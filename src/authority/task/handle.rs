@@ -146,19 +146,23 @@ impl Authority {
         Ok(())
     }
 
-    async fn pass_barrier(self) {
+    /// Whether a barrier passed, and the list reflects it.
+    async fn pass_barrier(self) -> bool {
         let state = self.standing.borrow().state;
         if !matches!(state, State::Following | State::Replaying) {
-            return;
+            return false;
         }
         if let Err(lost) = self.master.barrier(BARRIER_BOUND * 2 / 3).await {
             let _ = self.commands.send(Command::Silent(lost)).await;
-            return;
+            return false;
         }
         let (reply, passed) = oneshot::channel();
-        if self.commands.send(Command::Fence(reply)).await.is_ok() {
-            let _ = passed.await;
-        }
+        self.commands.send(Command::Fence(reply)).await.is_ok() && passed.await.is_ok()
+    }
+
+    fn follows(&self) -> bool {
+        let standing = self.standing.borrow();
+        standing.state == State::Following && !standing.poisoned
     }
 }
 
@@ -198,6 +202,24 @@ impl Namespace for Authority {
     fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
         self.readable()?;
         Ok(self.store.get(name)?)
+    }
+
+    fn is_current(&self) -> BoxFuture<bool> {
+        let authority = self.clone();
+        Box::pin(async move {
+            let passing = authority.clone().pass_barrier();
+            let passed = tokio::time::timeout(BARRIER_BOUND, passing).await.unwrap_or(false);
+            // Looked at afterwards, so that what changed meanwhile is noticed.
+            passed && authority.follows()
+        })
+    }
+
+    fn is_in_doubt(&self, name: &MailboxName) -> bool {
+        if self.store.stats().doubts == 0 {
+            return false;
+        }
+        let doubts = self.store.snapshot().and_then(|list| list.doubts(None, usize::MAX));
+        !doubts.is_ok_and(|doubts| doubts.iter().all(|(doubted, _)| doubted != name))
     }
 
     fn subscribe(&self) -> Subscription {

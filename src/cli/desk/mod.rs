@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `backup` | a copy of the state |
 //! | `conflicts` | names that a person has to decide about |
+//! | `frontend` | frontends taken out of service and back |
 //! | `plan` | what would change, and why |
 //! | `status` | where things stand |
 //! | `turn` | what must not happen twice at a time |
 
 mod backup;
 mod conflicts;
+mod frontend;
 mod plan;
 mod status;
 mod turn;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::deliveries::Deliveries;
 use super::serve::{guard, unix};
 use crate::admin::Ask;
 use crate::admin::server::{Operator, Session};
@@ -35,6 +38,7 @@ use turn::Turns;
 pub(super) struct Desk {
     authority: Authority,
     server: Server,
+    deliveries: Option<Deliveries>,
     master_address: String,
     started: u64,
     turns: Turns,
@@ -43,12 +47,19 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(config: &Config, authority: Authority, server: Server, link: LinkConfig) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        authority: Authority,
+        server: Server,
+        link: LinkConfig,
+        deliveries: Option<Deliveries>,
+    ) -> Self {
         Self {
             link: Arc::new(link),
             guard: guard(config),
             authority,
             server,
+            deliveries,
             master_address: config.master.address.clone(),
             started: unix(),
             turns: Turns::default(),
@@ -80,6 +91,7 @@ impl Desk {
             Ask::Status => in_json(Operator::status(&self)),
             Ask::StandIn => self.order(Order::StandIn).await,
             Ask::Follow => self.order(Order::Follow).await,
+            Ask::Frontend(ask) => frontend::attend(&self, &ask),
             Ask::Conflicts(ask) => conflicts::attend(&self, ask, session.replies).await,
             Ask::Plan { wanted, brief } => {
                 in_json(plan::attend(&self, wanted, brief, session.replies).await?)

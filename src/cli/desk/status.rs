@@ -1,9 +1,13 @@
 //! Where things stand.
 
 use super::Desk;
-use crate::admin::status::{ConflictStatus, JournalStatus, MasterStatus, Status, StoreStatus, StreamStatus};
+use crate::admin::status::{
+    ConflictStatus, FrontendStatus, JournalStatus, LmtpStatus, MasterStatus, Status, StoreStatus,
+    StreamStatus,
+};
 use crate::authority::task::Standing;
 use crate::list::Entry;
+use crate::lmtp::Face;
 
 /// Conflicts that `status` names; the rest are counted.
 const CONFLICTS_SHOWN: usize = 100;
@@ -50,8 +54,28 @@ pub(super) fn status(desk: &Desk) -> Status {
             complete: stats.complete,
             poisoned: stats.poisoned.map(|cause| cause.to_string()),
         },
+        lmtp: desk.deliveries.as_ref().map(|deliveries| lmtp(&deliveries.face)),
         version: env!("CARGO_PKG_VERSION").into(),
         started: desk.started,
+    }
+}
+
+fn lmtp(face: &Face) -> LmtpStatus {
+    let answered = face.answered();
+    let frontends = face.frontends().status().into_iter().map(|frontend| FrontendStatus {
+        address: frontend.address.to_string(),
+        down: frontend.down,
+        down_since: frontend.down_since_unix,
+        drained: frontend.drained,
+        in_use: frontend.in_use,
+    });
+    LmtpStatus {
+        sessions: face.sessions(),
+        delivered: answered.delivered,
+        queued: answered.queued,
+        deferred: answered.deferred,
+        refused: answered.refused,
+        frontends: frontends.collect(),
     }
 }
 

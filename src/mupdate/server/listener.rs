@@ -12,15 +12,11 @@ use tokio::task::JoinSet;
 use super::session::Session;
 use super::{Hangup, Peer, ServerConfig, login};
 use crate::authority::namespace::Namespace;
+use crate::net::stop::until;
 use crate::net::stream::Stream;
 
 /// How long what is under way may take when the process stops.
 const STOP_BOUND: Duration = Duration::from_secs(2);
-
-/// Returns once the flag is up, or nobody is left to raise it.
-async fn until(flag: &mut watch::Receiver<bool>) {
-    let _ = flag.wait_for(|up| *up).await;
-}
 
 /// One connected stream, for status.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,0 +1,71 @@
+//! A murder whose mail comes through Ravenry.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::clients::Lmtp;
+use crate::deadline::eventually;
+use crate::murder::{Murder, Node, Plan};
+use crate::stage::Stage;
+
+/// A stage, and where its Ravenry takes mail.
+#[derive(Debug)]
+pub struct Post {
+    /// Everything else.
+    pub stage: Stage,
+    address: SocketAddr,
+}
+
+impl Post {
+    /// Starts everything; mail goes through both frontends. `lmtp` are further lines of the section `[lmtp]`.
+    pub async fn start(plan: Plan, lmtp: &str) -> Result<Self> {
+        let murder = Murder::prepare(plan).await?;
+        let frontends = murder.frontends().map(|node| node.lmtp_address());
+        Self::start_in(murder, &frontends, lmtp).await
+    }
+
+    /// The same in a murder that is prepared, through these frontends.
+    pub async fn start_in(murder: Murder, frontends: &[SocketAddr], lmtp: &str) -> Result<Self> {
+        let address = SocketAddr::from((murder.gateway(), 2424));
+        let frontends: Vec<String> = frontends.iter().map(|frontend| format!("\"{frontend}\"")).collect();
+        let extra = format!(
+            "[lmtp]\nlisten = [\"{address}\"]\nfrontends = [{}]\nservername = \"ravenry.murder.test\"\n{lmtp}\n",
+            frontends.join(", ")
+        );
+        Ok(Self { stage: Stage::start_in(murder, &extra).await?, address })
+    }
+
+    /// Where Ravenry takes mail.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A session with Ravenry, greeted.
+    pub async fn lmtp(&self) -> Result<Lmtp> {
+        Lmtp::connect(self.address).await
+    }
+
+    /// The good end of a story.
+    pub async fn stop(self) -> Result<()> {
+        self.stage.stop().await
+    }
+}
+
+/// Waits until a mailbox of a user, as a frontend shows it, holds so many messages. Returns how long it took.
+pub async fn arrived(
+    frontend: &Node,
+    user: &str,
+    mailbox: &str,
+    count: u32,
+    limit: Duration,
+) -> Result<Duration> {
+    let mut seen = None;
+    let waited = eventually(limit, format!("{count} messages in {user}'s {mailbox}"), async || {
+        seen = Some(frontend.imap(user).await?.count(mailbox).await?);
+        Ok((seen == Some(count)).then_some(()))
+    });
+    let result = waited.await;
+    Ok(result.with_context(|| format!("there are {seen:?}"))?.1)
+}

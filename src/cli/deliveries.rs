@@ -1,0 +1,152 @@
+//! The face to the MTA, wired to the frontends, the list and the queue.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::serve::host_name;
+use super::{Failure, exit};
+use crate::authority::machine::State;
+use crate::authority::namespace::Namespace as _;
+use crate::authority::task::Authority;
+use crate::config::{Config, Lmtp, VirtualDomains};
+use crate::lmtp::mailbox::Naming;
+use crate::lmtp::{Face, FaceConfig, Frontends, Listener, Replay, UpstreamConfig};
+use crate::net::sasl::server::Gate;
+use crate::net::secret::Secret;
+use crate::net::tls;
+use crate::net::users::Users;
+use crate::spool::{self, Route, Spool, Wake};
+
+/// Everything about deliveries that runs.
+#[derive(Clone)]
+pub(super) struct Deliveries {
+    pub(super) face: Face,
+    pub(super) spool: Spool,
+}
+
+impl Deliveries {
+    /// Opens the queue and prepares the face; nothing runs yet. `None` where no `[lmtp]` is configured.
+    pub(super) fn open(config: &Config, authority: &Authority) -> Result<Option<Self>, Failure> {
+        let Some(lmtp) = &config.lmtp else { return Ok(None) };
+        let spool = Spool::open(&config.state_dir.join("spool"), spool::Options::default())
+            .map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
+        let frontends = Frontends::new(lmtp.frontends.iter().map(String::as_str), upstream_config(lmtp)?);
+        let namespace = Arc::new(authority.clone());
+        let replay = Replay::new(frontends.clone(), namespace.clone(), naming(lmtp));
+        spool.start(Arc::new(replay), route(authority));
+        let face = Face::new(face_config(lmtp)?, frontends, namespace, spool.clone());
+        Ok(Some(Self { face, spool }))
+    }
+
+    /// Listens and delivers until `stop` turns true.
+    pub(super) async fn run(
+        self,
+        config: Lmtp,
+        authority: Authority,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let mut listening = JoinSet::new();
+        for at in &config.listen {
+            let listener = Listener::bind(at)
+                .await
+                .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{at}: {error}")))?;
+            tracing::info!(%at, "listening for the MTA");
+            let (face, stop) = (self.face.clone(), stop.clone());
+            listening.spawn(async move { face.serve(listener, stop).await });
+        }
+        let mut waking = JoinSet::new();
+        let (spool, frontends) = (self.spool.clone(), self.face.frontends().clone());
+        waking.spawn(async move { frontends.watch(move || spool.wake(Wake::All)).await });
+        waking.spawn(wake_with_master(self.spool.clone(), authority));
+        while listening.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+/// What waited for the master is tried when it is back.
+async fn wake_with_master(spool: Spool, authority: Authority) {
+    let mut standing = authority.standing();
+    let mut last = standing.borrow_and_update().state;
+    while standing.changed().await.is_ok() {
+        let now = standing.borrow_and_update().state;
+        if now != last && now == State::Following {
+            spool.wake(Wake::All);
+        }
+        last = now;
+    }
+}
+
+fn route(authority: &Authority) -> Route {
+    let authority = authority.clone();
+    Arc::new(move |name| {
+        let entry = authority.find(name).ok().flatten()?;
+        Some(String::from_utf8_lossy(entry.location.server()).into())
+    })
+}
+
+fn servername(lmtp: &Lmtp) -> String {
+    lmtp.servername.clone().unwrap_or_else(host_name)
+}
+
+fn naming(lmtp: &Lmtp) -> Naming {
+    let names = &lmtp.names;
+    Naming {
+        unix_separator: names.unixhierarchysep,
+        virtual_domains: names.virtdomains != VirtualDomains::Off,
+        default_domain: names.defaultdomain.clone(),
+        downcase: names.lmtp_downcase_rcpt,
+        post_user: names.postuser.clone(),
+    }
+}
+
+fn upstream_config(lmtp: &Lmtp) -> Result<UpstreamConfig, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
+    let upstream = &lmtp.upstream;
+    let login = match (&upstream.user, &upstream.password_file) {
+        (Some(user), Some(path)) => Some((user.clone(), Secret::read(path).map_err(|error| wrong(&error))?)),
+        _ => None,
+    };
+    let tls = upstream.tls_ca_file.as_deref().map(tls::client).transpose().map_err(|error| wrong(&error))?;
+    Ok(UpstreamConfig {
+        servername: servername(lmtp),
+        login,
+        tls,
+        connections: upstream.connections,
+        connect_timeout: upstream.connect_timeout.get(),
+        reply_timeout: upstream.reply_timeout.get(),
+        delivery_timeout: upstream.delivery_timeout.get(),
+        idle: upstream.idle.get(),
+        probe: upstream.probe.get(),
+    })
+}
+
+fn face_config(lmtp: &Lmtp) -> Result<FaceConfig, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
+    let gate = match &lmtp.users_file {
+        None => None,
+        Some(path) => {
+            let users = Users::load(path).map_err(|error| wrong(&error))?;
+            Some(Arc::new(Gate::new(users).map_err(|error| wrong(&error))?))
+        }
+    };
+    let tls = match (&lmtp.certificate, &lmtp.key) {
+        (Some(certificate), Some(key)) => Some(tls::server(certificate, key).map_err(|error| wrong(&error))?),
+        _ => None,
+    };
+    Ok(FaceConfig {
+        trusted: lmtp.trusted.clone(),
+        gate,
+        allow_plaintext: lmtp.allow_plaintext,
+        tls,
+        defer: lmtp.defer,
+        naming: naming(lmtp),
+        max_message: lmtp.max_message.get() as u64,
+        max_recipients: lmtp.max_recipients,
+        max_connections: lmtp.max_connections,
+        command_timeout: lmtp.command_timeout.get(),
+        data_timeout: lmtp.data_timeout.get(),
+        ..FaceConfig::new(servername(lmtp))
+    })
+}

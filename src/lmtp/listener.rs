@@ -1,0 +1,162 @@
+//! Accepting clients, and letting go of them.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::knowledge::Directory;
+use super::message::Context;
+use super::session::Session;
+use super::tally::{Answered, Tally};
+use super::upstream::Frontends;
+use super::wire::Wire;
+use super::{FaceConfig, Hangup, Peer};
+use crate::authority::namespace::Namespace;
+use crate::net::address::Listen;
+use crate::net::stop::until;
+use crate::net::stream::Stream;
+use crate::spool::Spool;
+
+/// How long messages that are under way may take when the process stops. What is not answered by then is still the
+/// MTA's.
+const STOP_BOUND: Duration = Duration::from_secs(5);
+
+/// The face to the MTA; clones are the same one.
+#[derive(Clone)]
+pub struct Face {
+    context: Context,
+    connections: Arc<Semaphore>,
+    sessions: Arc<AtomicUsize>,
+}
+
+/// Where a face listens.
+pub struct Listener(Kind);
+
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Begins to listen. A socket that a process left behind is replaced, one that answers is not.
+    pub async fn bind(at: &Listen) -> io::Result<Self> {
+        match at {
+            Listen::Tcp(address) => Ok(Self(Kind::Tcp(TcpListener::bind(address).await?))),
+            Listen::Unix(path) => Ok(Self(Kind::Unix(bind_unix(path)?))),
+        }
+    }
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody answers there"));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    // An MTA runs as another user; the directory decides who gets here.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+impl Face {
+    /// A face that delivers through these frontends, and queues what they do not take.
+    pub fn new(
+        config: FaceConfig,
+        frontends: Frontends,
+        namespace: Arc<dyn Namespace>,
+        spool: Spool,
+    ) -> Self {
+        let directory = Directory::new(namespace, config.naming.clone());
+        let connections = Arc::new(Semaphore::new(config.max_connections));
+        let context =
+            Context { config: Arc::new(config), frontends, directory, spool, tally: Tally::default() };
+        Self { context, connections, sessions: Arc::default() }
+    }
+
+    /// Clients that are connected now.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// What recipients were answered, since the start.
+    pub fn answered(&self) -> Answered {
+        self.context.tally.answered()
+    }
+
+    /// The frontends, and how they do.
+    pub fn frontends(&self) -> &Frontends {
+        &self.context.frontends
+    }
+
+    /// Accepts until `stop` turns true; then messages that are under way end within a short bound.
+    pub async fn serve(&self, listener: Listener, mut stop: watch::Receiver<bool>) {
+        let mut sessions = JoinSet::new();
+        let told = stop.clone();
+        loop {
+            tokio::select! {
+                accepted = self.accept(&listener) => match accepted {
+                    Ok((stream, peer)) => self.begin(&mut sessions, stream, peer, told.clone()),
+                    Err(error) => {
+                        // Out of descriptors, most likely: connections that end give some back.
+                        tracing::error!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = sessions.join_next() => {}
+                () = until(&mut stop) => break,
+            }
+        }
+        drop(listener);
+        let finish = async { while sessions.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_BOUND, finish).await;
+    }
+
+    async fn accept(&self, listener: &Listener) -> io::Result<(Stream, Peer)> {
+        match &listener.0 {
+            Kind::Tcp(listener) => {
+                let (tcp, address) = listener.accept().await?;
+                tcp.set_nodelay(true)?;
+                let address = address.ip().to_canonical();
+                let trusted = self.context.config.trusted.iter().any(|trust| trust.holds(address));
+                let peer = Peer { address: Some(address), name: address.to_string(), trusted };
+                Ok((Stream::Plain(tcp), peer))
+            }
+            Kind::Unix(listener) => {
+                let (unix, _) = listener.accept().await?;
+                Ok((Stream::Unix(unix), Peer { address: None, name: "unix".into(), trusted: true }))
+            }
+        }
+    }
+
+    fn begin(&self, sessions: &mut JoinSet<()>, stream: Stream, peer: Peer, stop: watch::Receiver<bool>) {
+        let wire = Wire::new(stream, self.context.config.command_timeout);
+        let Ok(connection) = self.connections.clone().try_acquire_owned() else {
+            tracing::warn!(peer = %peer.name, "too many connections");
+            sessions.spawn(wire.close(Some((421, "4.3.2 Too many connections, try again later"))));
+            return;
+        };
+        let (face, name) = (self.clone(), peer.name.clone());
+        sessions.spawn(async move {
+            let _connection = connection;
+            face.sessions.fetch_add(1, Ordering::Relaxed);
+            let hangup = Box::pin(Session::new(wire, face.context.clone(), peer).run(stop)).await;
+            face.sessions.fetch_sub(1, Ordering::Relaxed);
+            match hangup {
+                Hangup::Quit | Hangup::Closed => {
+                    tracing::debug!(peer = %name, %hangup, "connection ended");
+                }
+                hangup => tracing::info!(peer = %name, %hangup, "connection ended"),
+            }
+        });
+    }
+}

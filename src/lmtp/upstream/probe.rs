@@ -1,0 +1,50 @@
+//! Trying frontends out: one that is down until it is back, one that is up now and then, so that a hung one is
+//! known before a message finds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::pool::{Frontend, Frontends};
+
+/// How often a frontend that is down is tried, at first; then ever more seldom, up to the usual pace.
+const IMPATIENT: Duration = Duration::from_millis(250);
+
+impl Frontends {
+    /// Tries the frontends out for ever; calls `back` whenever one is up again.
+    pub async fn watch(&self, back: impl Fn() + Send + Sync + Clone + 'static) {
+        let mut watching = JoinSet::new();
+        for frontend in self.all.iter() {
+            let (frontends, frontend, back) = (self.clone(), frontend.clone(), back.clone());
+            watching.spawn(async move { frontends.watch_one(&frontend, back).await });
+        }
+        while watching.join_next().await.is_some() {}
+    }
+
+    async fn watch_one(&self, frontend: &Arc<Frontend>, back: impl Fn()) {
+        let mut pause = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = frontend.suspected.notified() => {}
+            }
+            for old in frontend.stale(self.config.idle) {
+                old.quit().await;
+            }
+            let was_up = frontend.is_up();
+            match self.try_out(frontend).await {
+                Ok(()) => {
+                    if frontend.mark_up() {
+                        back();
+                    }
+                    pause = self.config.probe;
+                }
+                Err(trouble) => {
+                    frontend.mark_down(&trouble.to_string());
+                    pause = if was_up { IMPATIENT } else { (pause * 2).clamp(IMPATIENT, self.config.probe) };
+                }
+            }
+        }
+    }
+}
