@@ -18,13 +18,17 @@ mod conflicts;
 mod plan;
 pub mod server;
 pub mod status;
+mod tasks;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use conflicts::{ConflictsAsk, Disagreement};
+pub use conflicts::{ConflictsAsk, Disagreement, Dispute, Keep};
 pub use plan::{For, PlanSummary, StepLine};
+pub use tasks::Ended;
+
+use crate::list::Text;
 
 /// What may be asked. A group of commands has an enum of its own, told apart by a tag of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -46,6 +50,25 @@ pub enum Ask {
         /// Without the steps.
         #[serde(default)]
         brief: bool,
+    },
+    /// Make the master's list ours; the answer is an [`Ended`].
+    Reseed {
+        /// Names that the master may lose; needed when they are more than the guard lets pass.
+        #[serde(default)]
+        removals: Option<u64>,
+    },
+    /// Make our list the master's; the answer is an [`Ended`].
+    Accept {
+        /// Names that we may forget; needed when there are any.
+        #[serde(default)]
+        forget: Option<u64>,
+    },
+    /// The names of a server will be deleted: no reason to distrust the master.
+    Expect {
+        /// The server's name, as in locations.
+        server: Text,
+        /// For so long.
+        seconds: u64,
     },
     /// Frontends that deliver.
     Frontend(FrontendAsk),

@@ -43,7 +43,7 @@ impl Evidence {
             doubts: facts.doubts(name)?,
             deactivated: facts.deactivated(name)?,
             conflict,
-            unconfirmed: facts.unconfirmed(name)?,
+            unconfirmed: facts.unconfirmed(name)?.is_some(),
             forgotten,
         })
     }

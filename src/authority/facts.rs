@@ -26,8 +26,8 @@ pub trait Facts {
     fn doubts(&self, name: &MailboxName) -> Result<Vec<Doubt>, Unreadable>;
     /// The conflict recorded for the name.
     fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable>;
-    /// Whether the master's last snapshot took the name away and nobody confirmed it yet.
-    fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable>;
+    /// What the master's last snapshot holds of a name that waits to be confirmed.
+    fn unconfirmed(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable>;
     /// Whether the list held the name once and it was removed, as far as that is remembered.
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable>;
     /// Every name that must be looked at when the master is back: those journalled, in the order of their
@@ -44,6 +44,10 @@ pub struct Difference {
     pub theirs: HashMap<MailboxName, Option<Entry>>,
     /// More differed than is kept: only good for saying that the lists are strangers.
     pub overflowed: bool,
+    /// Names that only the master holds, but for half-done deletes of ours.
+    pub only_theirs: u64,
+    /// Names of ours that it lacks, hides or has elsewhere.
+    pub taken: u64,
     /// How many names the master sent.
     pub listed: u64,
     /// How long the master took to send them; it answers nothing else meanwhile.

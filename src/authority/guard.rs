@@ -66,7 +66,7 @@ impl Account {
             };
             let known = expected(held)
                 || facts.base(name)?.is_some()
-                || facts.unconfirmed(name)?
+                || facts.unconfirmed(name)?.is_some()
                 || facts.conflict(name)?.is_some()
                 || facts.doubts(name)?.iter().any(|doubt| doubt.effect == *theirs);
             if !known {

@@ -92,11 +92,11 @@ impl Facts for Recorded {
         Ok(self.store.snapshot()?.conflict(name)?)
     }
 
-    fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable> {
+    fn unconfirmed(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable> {
         if self.store.stats().unconfirmed == 0 {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(self.store.snapshot()?.unconfirmed_of(name)?.is_some())
+        Ok(self.store.snapshot()?.unconfirmed_of(name)?)
     }
 
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {

@@ -100,6 +100,8 @@ pub enum Refusal {
     DoesNotExist,
     /// DEACTIVATE of a reservation.
     NotActive,
+    /// A person wants to decide about a name that nobody disputes.
+    Undisputed,
     /// The master's own words.
     Master(String),
 }
@@ -111,6 +113,7 @@ impl Refusal {
             Self::AlreadyExists => "mailbox already exists",
             Self::DoesNotExist => "mailbox doesn't exist",
             Self::NotActive => "mailbox not currently active",
+            Self::Undisputed => "the name is neither in conflict nor unconfirmed",
             Self::Master(text) => text,
         }
     }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::Failure;
 use super::talk::{Manner, Talk};
-use crate::admin::{Ask, ConflictsAsk, Disagreement};
+use crate::admin::{Ask, ConflictsAsk, Disagreement, Dispute, Keep};
 use crate::config::Config;
 use crate::list::{Held, Text, place};
 
@@ -16,6 +16,14 @@ pub(super) enum ConflictsCommand {
     Show {
         /// The mailbox, in Cyrus's internal form: user.alice
         name: String,
+    },
+    /// Decide about one of them: whose word counts, here and at the master.
+    Resolve {
+        /// The mailbox, in Cyrus's internal form: user.alice
+        name: String,
+        /// Whose word counts.
+        #[arg(long, value_enum)]
+        keep: Keep,
     },
 }
 
@@ -31,33 +39,56 @@ pub(super) fn run(config: &Config, command: &ConflictsCommand, manner: Manner) -
                     println!("{}", serde_json::to_string(&conflict)?);
                 } else {
                     let (ours, theirs) = (place(conflict.ours.as_ref()), place(conflict.theirs.as_ref()));
-                    println!("{}: here {ours}; at the master {theirs}", conflict.name);
+                    let dispute = match conflict.dispute {
+                        Dispute::Conflict => "conflict",
+                        Dispute::Unconfirmed => "unconfirmed",
+                    };
+                    println!("{dispute:<12} {}: here {ours}; at the master {theirs}", conflict.name);
                 }
                 Ok(())
             })?;
             if count == 0 && !talk.json() {
-                println!("no conflicts");
+                println!("no conflicts, nothing unconfirmed");
             }
             Ok(())
         }
-        ConflictsCommand::Show { name } => {
-            let ask = Ask::Conflicts(ConflictsAsk::Show { name: Text::new(name.as_bytes()) });
-            let conflict: Disagreement = talk.ask(&ask)?;
-            talk.tell(&conflict, || {
-                let side = |held: &Option<Held>| {
-                    let acl = held.as_ref().and_then(|held| held.acl.as_ref());
-                    let acl = acl.map(|acl| format!("  [{}]", acl.to_string().trim().replace('\t', " ")));
-                    format!("{}{}", place(held.as_ref()), acl.unwrap_or_default())
-                };
-                format!(
-                    "{}\n  both had       {}\n  here           {}\n  at the master  {}",
-                    conflict.name,
-                    side(&conflict.base),
-                    side(&conflict.ours),
-                    side(&conflict.theirs)
-                )
+        ConflictsCommand::Resolve { name, keep } => {
+            let conflict = show(&talk, name)?;
+            eprintln!("{}", in_words(&conflict));
+            let kept = match keep {
+                Keep::Master => conflict.theirs.as_ref(),
+                Keep::Ours => conflict.ours.as_ref(),
+            };
+            talk.confirm(&format!("Keep it {} everywhere?", place(kept)))?;
+            let ask = Ask::Conflicts(ConflictsAsk::Resolve { name: Text::new(name.as_bytes()), keep: *keep });
+            talk.ask::<()>(&ask)?;
+            talk.tell(&serde_json::json!({ "name": name, "kept": kept }), || {
+                format!("{name}: {} is kept", place(kept))
             });
             Ok(())
         }
+        ConflictsCommand::Show { name } => {
+            let conflict = show(&talk, name)?;
+            talk.tell(&conflict, || in_words(&conflict));
+            Ok(())
+        }
     }
+}
+
+fn show(talk: &Talk<'_>, name: &str) -> Result<Disagreement, Failure> {
+    talk.ask(&Ask::Conflicts(ConflictsAsk::Show { name: Text::new(name.as_bytes()) }))
+}
+
+fn in_words(conflict: &Disagreement) -> String {
+    let side = |held: &Option<Held>| {
+        let acl = held.as_ref().and_then(|held| held.acl.as_ref());
+        let acl = acl.map(|acl| format!("  [{}]", acl.to_string().trim().replace('\t', " ")));
+        format!("{}{}", place(held.as_ref()), acl.unwrap_or_default())
+    };
+    let base = match conflict.dispute {
+        Dispute::Conflict => format!("\n  both had       {}", side(&conflict.base)),
+        Dispute::Unconfirmed => String::new(),
+    };
+    let (ours, theirs) = (side(&conflict.ours), side(&conflict.theirs));
+    format!("{}{base}\n  here           {ours}\n  at the master  {theirs}", conflict.name)
 }

@@ -8,6 +8,7 @@ mod desk;
 mod frontend;
 mod operate;
 mod plan;
+mod reseed;
 mod serve;
 mod status;
 mod talk;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::admin::Ask;
 use crate::config::{Config, DEFAULT_PATH};
+use crate::list::Text;
 use talk::Manner;
 
 /// Exit codes of sysexits.h.
@@ -85,6 +87,34 @@ enum Command {
         #[command(flatten)]
         manner: Manner,
     },
+    /// Make the master's list ours: when it came back empty, with an older backup, or only in part. Can be run
+    /// again when it was cut off; ends with a comparison over a second UPDATE.
+    Reseed {
+        /// The number of names that the master loses by it; needed, even with --yes, when it is more than the
+        /// guard lets pass.
+        #[arg(long, value_name = "N")]
+        remove: Option<u64>,
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Make our list the master's: forget what it does not have.
+    Accept {
+        /// The number of our names that are forgotten or moved by it; needed, even with --yes, when there are any.
+        #[arg(long, value_name = "N")]
+        forget: Option<u64>,
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Announce that a server is taken out of the murder: that the master deletes its names is then no reason to
+    /// distrust it. Forgotten when Ravenry is restarted.
+    Expect {
+        /// The server's name, as in locations: be1.example.org
+        #[arg(long, value_name = "NAME")]
+        remove_server: String,
+        /// For so long.
+        #[arg(long = "for", value_name = "HOURS", default_value_t = 24)]
+        hours: u64,
+    },
     /// Names that differ here and at the master, for a person to decide.
     Conflicts {
         #[command(subcommand)]
@@ -142,6 +172,13 @@ pub fn main() -> ExitCode {
         Command::Status { json } => status::run(&config, json),
         Command::User { command } => user::run(&config, command),
         Command::Plan { wanted, manner } => plan::run(&config, wanted, manner),
+        Command::Reseed { remove, manner } => reseed::reseed(&config, remove, manner),
+        Command::Accept { forget, manner } => reseed::accept(&config, forget, manner),
+        Command::Expect { remove_server, hours } => {
+            let seconds = hours.saturating_mul(3600);
+            let ask = Ask::Expect { server: Text::new(remove_server.as_bytes()), seconds };
+            operate::run(&config, &ask, &format!("names of {remove_server} may go for {hours} h"))
+        }
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
         Command::Frontend { command } => frontend::run(&config, command),
         Command::Backup { file, manner } => backup::run(&config, &file, manner),

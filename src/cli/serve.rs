@@ -203,6 +203,8 @@ fn options(config: &Config) -> Options {
         deadline: config.master.deadline.get(),
         short_deadline: config.master.short_deadline.get(),
         replay_concurrency: config.replay.concurrency,
+        replay_rate: config.replay.rate,
+        burst: config.guard.burst.get(),
         postpone: config.replay.postpone.get(),
         ..Policy::default()
     };

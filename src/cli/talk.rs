@@ -42,6 +42,11 @@ impl<'a> Talk<'a> {
         self.manner.json
     }
 
+    /// Whether questions were answered beforehand.
+    pub(super) fn yes(&self) -> bool {
+        self.manner.yes
+    }
+
     /// Asks for something that comes in one piece.
     pub(super) fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failure> {
         self.items(ask, |_: Value| Ok(()))
@@ -89,7 +94,6 @@ impl<'a> Talk<'a> {
         }
     }
 
-    #[allow(dead_code, reason = "the commands that change things come next")]
     /// Asks whether to go on, unless that was said beforehand.
     pub(super) fn confirm(&self, question: &str) -> Result<(), Failure> {
         if self.manner.yes {
@@ -101,27 +105,16 @@ impl<'a> Talk<'a> {
         }
     }
 
-    #[allow(dead_code, reason = "the commands that change things come next")]
-    /// Asks for a number that only somebody who has read what would happen can know. `said` is the number given
-    /// on the command line; `--yes` is not enough.
-    pub(super) fn confirm_number(
-        &self,
-        question: &str,
-        number: u64,
-        said: Option<u64>,
-    ) -> Result<(), Failure> {
-        let said = match said {
-            Some(said) => Some(said),
-            None => hear(&format!("{question} "))?.parse().ok(),
-        };
-        if said == Some(number) {
+    /// Asks for a number that only somebody who has read what would happen can know. Where nobody can be asked,
+    /// it has to be said on the command line: `--yes` is not enough.
+    pub(super) fn confirm_number(&self, question: &str, number: u64) -> Result<(), Failure> {
+        if hear(&format!("{question} "))?.parse() == Ok(number) {
             return Ok(());
         }
         Err(Failure::new(exit::NOT_CONFIRMED, format!("the number is {number}; nothing was changed")))
     }
 }
 
-#[allow(dead_code, reason = "the commands that change things come next")]
 /// Asks a person; where there is none, that is a refusal.
 fn hear(question: &str) -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {

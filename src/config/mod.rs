@@ -142,11 +142,13 @@ pub struct Guard {
     pub at_least: u64,
     /// More names always are.
     pub at_most: u64,
+    /// Deletes that the master makes on its own account within this time are counted together.
+    pub burst: Span,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { share: 0.01, at_least: 10, at_most: 100 }
+        Self { share: 0.01, at_least: 10, at_most: 100, burst: Span::seconds(60) }
     }
 }
 
@@ -156,13 +158,15 @@ impl Default for Guard {
 pub struct Replay {
     /// Names given to the master at once.
     pub concurrency: usize,
+    /// Names given to the master in a second at most; 0: as many as it takes.
+    pub rate: usize,
     /// How long a deactivated mailbox waits for the rest of its XFER.
     pub postpone: Span,
 }
 
 impl Default for Replay {
     fn default() -> Self {
-        Self { concurrency: 16, postpone: Span::seconds(60) }
+        Self { concurrency: 16, rate: 0, postpone: Span::seconds(60) }
     }
 }
 

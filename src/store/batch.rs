@@ -170,6 +170,7 @@ impl<'txn> Batch<'txn> {
                 self.ledger.synced = Some(synced);
                 self.completed = true;
             }
+            Change::Reseeding(removals) => self.ledger.reseeding = removals,
             Change::Attended { at_unix } => self.ledger.attended_at = at_unix,
             Change::SetOrder(order) if order == self.ledger.order => {}
             Change::SetOrder(order) => {

@@ -16,7 +16,7 @@
 //! | `conflicts` | name key | time, base, theirs, ours |
 //! | `unconfirmed` | name key | what the master's list holds |
 //! | `loading` | name key | as `list`: a list being taken over ([`Loader`]) |
-//! | `meta` | word | `format`, `ledger` (counters), `synced` |
+//! | `meta` | word | `format`, `ledger` (counters), `synced`, `reseeding` |
 //!
 //! A name key is the name as [`Order::key`](crate::list::Order::key) makes it, so the list lies on disk in the
 //! order in which Cyrus wants it streamed. Values are laid out as [`codec`] says.
@@ -157,6 +157,8 @@ pub struct Stats {
     pub complete: bool,
     /// When it did last, and which master.
     pub synced: Option<Synced>,
+    /// A reseed that did not come to its end, with the names that the master may lose by it.
+    pub reseeding: Option<u64>,
     /// When Ravenry was last alive and serving with this store.
     pub attended_at: Option<u64>,
     /// Why no more changes are taken.
@@ -359,6 +361,7 @@ fn check(change: &Change) -> Result<(), StoreError> {
         | Change::ResolveConflict { .. }
         | Change::Confirm { .. }
         | Change::Attended { .. }
+        | Change::Reseeding(_)
         | Change::SetOrder(_) => [None, None, None],
     };
     entries.into_iter().flatten().try_for_each(check_entry)

@@ -64,6 +64,8 @@ pub enum Change {
         /// Seconds since 1970.
         at_unix: u64,
     },
+    /// A reseed of the master was begun, after which it may have lost so many names; `None`: none is under way.
+    Reseeding(Option<u64>),
     /// From now on the list is kept in this order. Re-keys everything in the same transaction, which holds
     /// up other commits: some twenty seconds for ten million mailboxes, and the file doubles. No change if it is the order already.
     SetOrder(Order),

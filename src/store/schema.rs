@@ -33,6 +33,7 @@ pub(super) const META: ByWord = TableDefinition::new("meta");
 const WORD_FORMAT: &str = "format";
 const WORD_LEDGER: &str = "ledger";
 const WORD_SYNCED: &str = "synced";
+const WORD_RESEEDING: &str = "reseeding";
 
 /// All records of one name.
 pub(super) fn records_of(key: &[u8]) -> std::ops::RangeInclusive<(&[u8], u64)> {
@@ -52,6 +53,8 @@ pub(super) struct Ledger {
     /// 0: never.
     pub(super) attended_at: u64,
     pub(super) synced: Option<Synced>,
+    /// A reseed that did not come to its end, with the names that the master may lose by it.
+    pub(super) reseeding: Option<u64>,
 }
 
 impl Ledger {
@@ -79,6 +82,7 @@ impl Ledger {
             journalled: bytes.varint()?,
             attended_at: bytes.varint()?,
             synced: synced.map(|v| Synced::decode(v.value())).transpose()?,
+            reseeding: meta.get(WORD_RESEEDING)?.map(|v| In(v.value()).varint()).transpose()?,
         }))
     }
 
@@ -106,6 +110,13 @@ impl Ledger {
             && before.is_none_or(|b| b.synced != self.synced)
         {
             meta.insert(WORD_SYNCED, synced.encode().as_slice())?;
+        }
+        match self.reseeding {
+            same if before.is_some_and(|b| b.reseeding == same) => {}
+            Some(removals) => {
+                drop(meta.insert(WORD_RESEEDING, Out::default().varint(removals).done().as_slice())?);
+            }
+            None => drop(meta.remove(WORD_RESEEDING)?),
         }
         Ok(())
     }

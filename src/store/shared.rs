@@ -172,6 +172,7 @@ impl Shared {
             order: ledger.order,
             complete: ledger.synced.is_some(),
             synced: ledger.synced,
+            reseeding: ledger.reseeding,
             attended_at: (ledger.attended_at > 0).then_some(ledger.attended_at),
             poisoned: self.poisoned().cloned(),
             suspect: self.lock.as_ref().and_then(DirLock::cause),

@@ -46,6 +46,7 @@ impl Machine {
     fn judge(&self, name: &MailboxName, facts: &dyn Facts) -> Result<Judge, Unreadable> {
         Ok(match self.state {
             State::Learning => Judge::Nobody,
+            _ if self.is_accepting() => Judge::Nobody,
             State::StandingIn | State::Holding if self.poisoned => Judge::Nobody,
             State::Replaying if self.poisoned && self.is_unsettled(name) => Judge::Nobody,
             State::StandingIn | State::Holding => Judge::Ourselves,
@@ -87,7 +88,7 @@ impl Machine {
             // Rule 5: a DEACTIVATE of what is not there crashes masters up to 3.12.1.
             Write::Deactivate { .. } => decide(write, facts.entry(name)?.as_ref()).err(),
             // A name that the master's snapshot lacks, but nobody confirmed as gone, is not free.
-            Write::Reserve { .. } if self.state == State::Replaying || facts.unconfirmed(name)? => {
+            Write::Reserve { .. } if self.state == State::Replaying || facts.unconfirmed(name)?.is_some() => {
                 decide(write, facts.entry(name)?.as_ref()).err()
             }
             _ => None,
@@ -203,7 +204,7 @@ impl Machine {
         if publish.is_some() {
             changes.push(Self::put(&name, effect));
         }
-        if unconfirmed {
+        if unconfirmed.is_some() {
             changes.push(Change::Confirm { name: name.clone() });
         }
         let settles = self.is_unsettled(&name);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{Keep, Task};
 use crate::authority::facts::Difference;
 use crate::authority::master::{Lost, MasterIdentity, MasterReply};
 use crate::authority::write::{Origin, Outcome, Write};
@@ -88,10 +89,14 @@ pub enum Event {
     StandIn,
     /// A person lets the master decide again.
     Follow,
-    /// A person takes the master's list, whatever ours says.
-    Accept,
-    /// A person makes the master's list ours.
-    Reseed,
+    /// A person orders a change of the whole list.
+    Begin(Task),
+    /// That change came to nothing.
+    GiveUp(String),
+    /// A person decides about a name.
+    Resolve(CallId, MailboxName, Keep),
+    /// A person announces that the names of a server will be deleted, within so much time.
+    Expect(Vec<u8>, Duration),
     /// Some time has passed.
     Tick,
 }

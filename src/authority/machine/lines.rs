@@ -8,7 +8,7 @@ use crate::store::{Change, Conflict};
 
 impl Machine {
     /// The master changed a name, or tells of a change of ours.
-    pub(super) fn line(&mut self, name: MailboxName, entry: Option<Entry>, facts: &dyn Facts) {
+    pub(super) fn line(&mut self, name: MailboxName, entry: Option<Entry>, now: Now, facts: &dyn Facts) {
         match self.state {
             State::Replaying => {
                 self.theirs.insert(name.clone(), entry.clone());
@@ -22,17 +22,23 @@ impl Machine {
             slot.line = Some(entry);
             return self.woken.push_back(name);
         }
-        self.judge_line(&name, entry, facts);
+        self.judge_line(&name, entry, now, facts);
     }
 
-    pub(super) fn judge_line(&mut self, name: &MailboxName, line: Option<Entry>, facts: &dyn Facts) {
+    pub(super) fn judge_line(
+        &mut self,
+        name: &MailboxName,
+        line: Option<Entry>,
+        now: Now,
+        facts: &dyn Facts,
+    ) {
         if !matches!(self.state, State::Following | State::Replaying) || self.is_unsettled(name) {
             return;
         }
         if line.as_ref().is_some_and(is_delete_mark) {
             return; // the first half of one of our own deletes; the second follows
         }
-        if let Err(why) = self.take_line(name, line, facts) {
+        if let Err(why) = self.take_line(name, line, now, facts) {
             self.unreadable(&why);
         }
     }
@@ -41,11 +47,12 @@ impl Machine {
         &mut self,
         name: &MailboxName,
         line: Option<Entry>,
+        now: Now,
         facts: &dyn Facts,
     ) -> Result<(), Unreadable> {
         let ours = facts.entry(name)?;
         let conflict = facts.conflict(name)?;
-        let unconfirmed = facts.unconfirmed(name)?;
+        let unconfirmed = facts.unconfirmed(name)?.is_some();
         let mut changes = Vec::new();
         if let Some(known) = conflict {
             if line == ours {
@@ -75,6 +82,11 @@ impl Machine {
             } else {
                 self.enqueue(name.clone(), Job::Settle);
             }
+            return Ok(());
+        }
+        if let (None, Some(held)) = (&line, &ours)
+            && self.is_burst(name, held, now, facts)
+        {
             return Ok(());
         }
         changes.push(Self::put(name, line.clone()));

@@ -12,11 +12,16 @@
 //! | `settle` | one name compared with the master's list, and put right |
 //! | `lines` | what the master's stream says while we follow |
 //! | `states` | the transitions |
+//! | `burst` | the guard while we follow |
+//! | `orders`, `resolve` | what a person orders, about the whole list and about one name |
 
+mod burst;
 mod call;
 mod event;
 mod lines;
+mod orders;
 mod replay;
+mod resolve;
 mod settle;
 mod states;
 #[cfg(test)]
@@ -26,6 +31,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 pub use event::{BarrierId, CallId, CommitId, Decision, Event, Now, SendId, State};
+pub use orders::{Progress, Task};
+pub use resolve::Keep;
 
 use super::facts::{Facts, Unreadable};
 use super::guard::Guard;
@@ -33,6 +40,7 @@ use super::write::{Origin, Outcome, Write};
 use crate::list::{Entry, MailboxName};
 use crate::rules::{Rule, kept};
 use crate::store::{Change, Doubt};
+use burst::Burst;
 use replay::Replay;
 
 /// What the machine is run with.
@@ -46,6 +54,10 @@ pub struct Policy {
     pub short_deadline: Duration,
     /// How many names are replayed at once.
     pub replay_concurrency: usize,
+    /// How many names a returned master is given in a second at most; 0: as many as it takes.
+    pub replay_rate: usize,
+    /// Deletes that the master makes within this time on its own account are counted together.
+    pub burst: Duration,
     /// How long a name deactivated here waits for the rest of its XFER before the master's active mailbox
     /// wins.
     pub postpone: Duration,
@@ -60,6 +72,8 @@ impl Default for Policy {
             deadline: Duration::from_secs(2),
             short_deadline: Duration::from_millis(500),
             replay_concurrency: 16,
+            replay_rate: 0,
+            burst: Duration::from_secs(60),
             postpone: Duration::from_secs(60),
             patience: Duration::from_secs(8),
         }
@@ -102,6 +116,10 @@ enum Job {
     Call(Call),
     /// Compare with the master and put right.
     Settle,
+    /// A person's word on it.
+    Resolve(CallId, Keep),
+    /// Put back what a burst of deletes took.
+    PutBack(Entry),
 }
 
 /// What is under way for a name.
@@ -149,8 +167,14 @@ pub struct Machine {
     state: State,
     held: bool,
     unserved: Option<Unserved>,
-    reseed: bool,
     poisoned: bool,
+    progress: Option<Progress>,
+    /// The server name of the master that we last agreed with, and of the one that answers now.
+    known_master: Option<String>,
+    answering: Option<String>,
+    burst: Burst,
+    /// Servers that are being taken out of the murder, and until when that is expected.
+    expected: HashMap<Vec<u8>, Duration>,
     names: HashMap<MailboxName, Slot>,
     /// What the master is being asked, and since which of its lists.
     sends: HashMap<SendId, (MailboxName, u64)>,
@@ -187,8 +211,12 @@ impl Machine {
                 Restored::Stale => Some(Unserved::Stale),
                 Restored::Suspect => Some(Unserved::Suspect),
             },
-            reseed: false,
             poisoned: false,
+            progress: None,
+            known_master: None,
+            answering: None,
+            burst: Burst::default(),
+            expected: HashMap::new(),
             names: HashMap::new(),
             sends: HashMap::new(),
             era: 0,
@@ -205,6 +233,12 @@ impl Machine {
             last_trip: None,
             out: Vec::new(),
         }
+    }
+
+    /// Says which master the list on disk was last in step with: another one is not believed unseen.
+    pub fn knows_master(mut self, servername: Option<String>) -> Self {
+        self.known_master = servername;
+        self
     }
 
     /// Who decides now.
@@ -238,14 +272,16 @@ impl Machine {
             Event::Committed(id, result) => self.committed(id, result),
             Event::Barrier(id, result) => self.barrier_ended(id, result, now),
             Event::MasterUp(identity) => self.master_up(&identity),
-            Event::MasterList(difference) => self.master_list(difference, facts),
+            Event::MasterList(difference) => self.master_list(difference, now, facts),
             Event::Loaded(took) => self.loaded(took),
-            Event::MasterChanged(name, entry) => self.line(name, entry, facts),
+            Event::MasterChanged(name, entry) => self.line(name, entry, now, facts),
             Event::MasterLost(reason) => self.master_lost(reason, now),
             Event::StandIn => self.stand_in(),
             Event::Follow => self.follow(),
-            Event::Accept => self.accept(),
-            Event::Reseed => self.begin_reseed(),
+            Event::Begin(task) => self.begin(task),
+            Event::GiveUp(why) => self.give_up(why),
+            Event::Resolve(call, name, keep) => self.enqueue(name, Job::Resolve(call, keep)),
+            Event::Expect(server, time) => self.expect(server, time, now),
             Event::Tick => self.wake_postponed(now.since_start),
         }
         while let Some(name) = self.woken.pop_front() {
@@ -271,12 +307,14 @@ impl Machine {
             match slot.waiting.pop_front() {
                 Some(Job::Call(call)) => self.start_call(call, now, facts),
                 Some(Job::Settle) => self.start_settle(name, now, facts),
+                Some(Job::Resolve(call, keep)) => self.resolve(call, name, keep, facts, now.unix),
+                Some(Job::PutBack(entry)) => self.put_back(name, entry, facts),
                 None => {
                     // A line that came while the name was busy, with no barrier to wait for any more.
                     if slot.fence.is_none()
                         && let Some(line) = slot.line.take()
                     {
-                        self.judge_line(name, line, facts);
+                        self.judge_line(name, line, now, facts);
                         continue;
                     }
                     if slot.idle() {

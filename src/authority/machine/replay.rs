@@ -29,8 +29,8 @@ pub(super) struct Replay {
     first_postponed: HashMap<MailboxName, Duration>,
     refused_once: HashSet<MailboxName>,
     settled: u64,
-    /// Everything of ours goes to the master, also what the merge would have waited for.
-    pub(super) reseed: bool,
+    /// Begun in this second.
+    this_second: usize,
     /// The master's list differs in more names than one comparison keeps.
     pub(super) overflowed: bool,
 }
@@ -56,14 +56,15 @@ impl Replay {
         self.comparing += usize::from(stage == Stage::Comparing);
     }
 
-    /// The next name to compare, if one more may be under comparison.
-    fn next(&mut self, concurrency: usize) -> Option<MailboxName> {
-        if self.comparing >= concurrency {
+    /// The next name to compare, if one more may be under comparison, and begun in this second.
+    fn next(&mut self, concurrency: usize, rate: usize) -> Option<MailboxName> {
+        if self.comparing >= concurrency || (rate > 0 && self.this_second >= rate) {
             return None;
         }
         while let Some(name) = self.queue.pop_front() {
             if self.names.get(&name) == Some(&Stage::Queued) {
                 self.set(&name, Stage::Comparing);
+                self.this_second += 1;
                 return Some(name);
             }
         }
@@ -115,7 +116,7 @@ impl Machine {
     /// Keeps as many names under comparison as the policy allows.
     pub(super) fn pump(&mut self) {
         while let Some(replay) = &mut self.replay {
-            match replay.next(self.policy.replay_concurrency.max(1)) {
+            match replay.next(self.policy.replay_concurrency.max(1), self.policy.replay_rate) {
                 Some(name) => self.enqueue(name, Job::Settle),
                 None if replay.names.is_empty() => return self.finish_replay(),
                 None => return,
@@ -157,6 +158,7 @@ impl Machine {
 
     pub(super) fn wake_postponed(&mut self, now: Duration) {
         if let Some(replay) = &mut self.replay {
+            replay.this_second = 0;
             replay.wake_postponed(now, self.policy.postpone);
             self.pump();
         }
@@ -165,10 +167,11 @@ impl Machine {
     fn finish_replay(&mut self) {
         let Some(replay) = self.replay.take() else { return };
         if replay.overflowed {
-            self.reseed = replay.reseed;
             self.leave_master(State::StandingIn, "more names differ than are compared at once".into());
             return self.out.push(Decision::Reconnect);
         }
+        self.complete();
+        self.known_master = self.answering.clone();
         self.theirs = HashMap::new();
         self.out.push(Decision::ForgetListed);
         self.enter(State::Following, format!("replayed; {} names settled", replay.settled));

@@ -49,7 +49,7 @@ impl Machine {
     }
 
     fn put_right(&mut self, name: &MailboxName, evidence: Evidence, now: Now) {
-        let step = evidence.advice(self.replay.as_ref().is_some_and(|replay| replay.reseed));
+        let step = evidence.advice(self.is_reseeding());
         let Evidence { base, theirs, ours, doubts, deactivated, conflict, unconfirmed, .. } = evidence;
         let mut changes = Vec::new();
         if base.is_some() && conflict.is_none() {
@@ -179,7 +179,7 @@ impl Machine {
                 match (facts.conflict(name), facts.unconfirmed(name)) {
                     (Ok(conflict), Ok(unconfirmed)) => {
                         changes.extend(conflict.map(|c| Change::ResolveConflict { name: c.name }));
-                        changes.extend(unconfirmed.then(|| Change::Confirm { name: name.clone() }));
+                        changes.extend(unconfirmed.map(|_| Change::Confirm { name: name.clone() }));
                     }
                     (Err(why), _) | (_, Err(why)) => self.unreadable(&why),
                 }

@@ -31,6 +31,7 @@ impl Machine {
     }
 
     pub(super) fn master_up(&mut self, identity: &MasterIdentity) {
+        self.answering = Some(identity.servername.clone());
         self.out.push(Decision::Notice(format!(
             "reading the list of {} ({})",
             identity.servername, identity.version
@@ -39,9 +40,10 @@ impl Machine {
 
     pub(super) fn loaded(&mut self, took: Duration) {
         self.last_dump = took;
-        if self.state != State::Learning {
+        if self.state != State::Learning && !self.is_accepting() {
             return;
         }
+        self.complete();
         self.unfinished.clear();
         self.learned("the master's list is complete");
     }
@@ -49,6 +51,7 @@ impl Machine {
     /// Our list is the master's.
     fn learned(&mut self, why: &str) {
         self.unserved = None;
+        self.known_master = self.answering.clone();
         if self.held {
             self.enter(State::StandingIn, "held by an operator");
         } else {
@@ -56,12 +59,27 @@ impl Machine {
         }
     }
 
-    pub(super) fn master_list(&mut self, difference: Difference, facts: &dyn Facts) {
+    /// Why the server that answers is not the one that we knew.
+    fn stranger(&self) -> Option<String> {
+        match (&self.known_master, &self.answering) {
+            (Some(known), Some(answering)) if known != answering => Some(format!(
+                "the master calls itself {answering}, and was {known}; if that is meant, `ravenry reseed` or \
+                 `ravenry accept`"
+            )),
+            _ => None,
+        }
+    }
+
+    pub(super) fn master_list(&mut self, difference: Difference, now: Now, facts: &dyn Facts) {
         self.last_dump = difference.took;
-        let judged = match suspicion(self.policy.guard, &difference, facts, &|_| false) {
-            Ok(judged) => judged,
+        let expected = |held: &Entry| self.is_expected(held, now);
+        let judged = match suspicion(self.policy.guard, &difference, facts, &expected) {
+            Ok(judged) => self.stranger().or(judged),
             Err(why) => return self.unreadable(&why),
         };
+        let decides =
+            matches!(self.state, State::StandingIn | State::Holding) && !self.held && !self.poisoned;
+        let reseeds = decides && self.may_reseed(&difference, facts);
         match self.state {
             State::Learning if self.unserved.is_some() => self.compare_unserved(difference, judged, facts),
             State::StandingIn | State::Holding if self.held => {
@@ -70,11 +88,7 @@ impl Machine {
             }
             State::StandingIn | State::Holding if self.poisoned => {}
             State::StandingIn | State::Holding => match judged {
-                Some(reason) if !self.reseed => {
-                    if self.state != State::Holding {
-                        self.enter(State::Holding, reason);
-                    }
-                }
+                Some(reason) if !reseeds => self.enter(State::Holding, reason),
                 _ => self.start_replay(difference, facts),
             },
             State::Learning | State::Following | State::Replaying => {}
@@ -133,7 +147,6 @@ impl Machine {
             Err(why) => return self.unreadable(&why),
         };
         let mut replay = Replay::default();
-        replay.reseed = std::mem::take(&mut self.reseed);
         replay.overflowed = difference.overflowed;
         names.extend(difference.theirs.keys().cloned());
         // What is being committed at this moment is journalled, but not on record yet.
@@ -159,6 +172,7 @@ impl Machine {
     pub(super) fn leave_master(&mut self, to: State, reason: String) {
         self.era += 1;
         self.replay = None;
+        self.interrupt(&reason);
         self.theirs = HashMap::new();
         self.barrier_running = None;
         self.barrier_wanted = false;
@@ -187,46 +201,5 @@ impl Machine {
                 "the store failed, nothing more is promised on it: {reason}"
             )));
         }
-    }
-
-    pub(super) fn stand_in(&mut self) {
-        self.held = true;
-        if matches!(self.state, State::Following | State::Replaying) {
-            self.leave_master(State::StandingIn, "held by an operator".into());
-        }
-    }
-
-    pub(super) fn follow(&mut self) {
-        self.held = false;
-        if matches!(self.state, State::StandingIn | State::Holding) {
-            self.out.push(Decision::Reconnect);
-        }
-    }
-
-    /// The master's list is taken as it is; what we owed it is forgotten.
-    pub(super) fn accept(&mut self) {
-        if matches!(self.state, State::Following) {
-            return;
-        }
-        self.held = false;
-        self.unserved = None;
-        self.reseed = false;
-        self.leave_master(State::Learning, "an operator accepted the master's list".into());
-        self.out.push(Decision::Reload);
-    }
-
-    /// At the next fresh list everything of ours goes to the master. A list that was not served so far is
-    /// believed from now on.
-    pub(super) fn begin_reseed(&mut self) {
-        match self.state {
-            State::StandingIn | State::Holding => {}
-            State::Learning if self.unserved.take().is_some() => {
-                self.enter(State::StandingIn, "an operator believes the list on disk");
-            }
-            State::Learning | State::Following | State::Replaying => return,
-        }
-        self.reseed = true;
-        self.held = false;
-        self.out.push(Decision::Reconnect);
     }
 }

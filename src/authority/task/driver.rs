@@ -9,15 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use super::committer::Committer;
 use super::handle::{Options, Order, Standing};
 use super::intake::{Intake, Outcome as Arrived, synced};
-use crate::authority::facts::Facts;
+use crate::authority::facts::{Difference, Facts};
 use crate::authority::feed::Feed;
 use crate::authority::machine::{
-    BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Restored, SendId, State,
+    BarrierId, CallId, CommitId, Decision, Event, Keep, Machine, Now, Progress, Restored, SendId, State, Task,
 };
 use crate::authority::master::{LinkEpoch, LinkEvent, Lost, Master, MasterIdentity, MasterReply};
 use crate::authority::recorded::Recorded;
 use crate::authority::write::{Origin, Outcome, Write};
-use crate::list;
+use crate::list::{self, MailboxName};
 use crate::store::{Change, Doubt, Store, StoreError};
 
 /// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
@@ -38,7 +38,8 @@ pub(super) enum Command {
     Write { origin: Origin, write: Write, expires: Instant, caller: Caller },
     Fence(oneshot::Sender<()>),
     Silent(Lost),
-    Order(Order, oneshot::Sender<()>),
+    Order(Order, oneshot::Sender<Result<(), String>>),
+    Resolve { name: MailboxName, keep: Keep, caller: Caller },
     Stop(oneshot::Sender<()>),
 }
 
@@ -99,7 +100,9 @@ impl Driver {
             }
             _ => (Restored::Stale, "the list on disk is too old to be served unseen".to_owned()),
         };
-        let machine = Machine::new(options.policy, restored);
+        let machine = Machine::new(options.policy, restored)
+            .resuming(stats.reseeding.map(|removals| Task::Reseed { removals }))
+            .knows_master(stats.synced.map(|synced| synced.master).filter(|master| !master.is_empty()));
         let (standing, watching) = watch::channel(Standing {
             state: machine.state(),
             since_unix: unix(),
@@ -111,6 +114,7 @@ impl Driver {
             last_error: None,
             last_barrier_unix: None,
             replaying: 0,
+            progress: None,
         });
         let (done, finished) = mpsc::unbounded_channel();
         let committer = Committer::spawn(store.clone(), feed.clone(), done.clone());
@@ -191,16 +195,35 @@ impl Driver {
             }
             Command::Order(order, reply) => {
                 tracing::warn!(?order, "an operator's order");
-                self.feed_machine(match order {
-                    Order::StandIn => Event::StandIn,
-                    Order::Follow => Event::Follow,
-                    Order::Accept => Event::Accept,
-                    Order::Reseed => Event::Reseed,
-                });
-                let _ = reply.send(());
+                let _ = reply.send(self.order(order));
+            }
+            Command::Resolve { name, keep, caller } => {
+                tracing::warn!(%name, ?keep, "an operator's decision");
+                self.next_call += 1;
+                let id = CallId(self.next_call);
+                self.callers.insert(id, caller);
+                self.feed_machine(Event::Resolve(id, name, keep));
             }
             Command::Fence(_) | Command::Stop(_) => {}
         }
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), String> {
+        let event = match order {
+            Order::StandIn => Event::StandIn,
+            Order::Follow => Event::Follow,
+            Order::Begin(task) => match self.machine.objection(task) {
+                Some(objection) => return Err(objection),
+                None => Event::Begin(task),
+            },
+            Order::GiveUp(why) => {
+                self.replace = !self.facts.store.stats().complete;
+                Event::GiveUp(why)
+            }
+            Order::Expect { server, time } => Event::Expect(server, time),
+        };
+        self.feed_machine(event);
+        Ok(())
     }
 
     fn finished(&mut self, done: Done) {
@@ -258,7 +281,12 @@ impl Driver {
                 Ok(())
             }
             LinkEvent::Down(_, reason) => {
-                self.intake = Intake::Idle;
+                if let Intake::Loading { .. } = std::mem::replace(&mut self.intake, Intake::Idle)
+                    && self.machine.state() != State::Learning
+                {
+                    self.replace = false;
+                    self.feed_machine(Event::GiveUp(format!("the master's list broke off: {reason}")));
+                }
                 self.standing.send_if_modified(|standing| {
                     let known = !standing.connected && standing.last_error.as_ref() == Some(&reason);
                     standing.connected = false;
@@ -290,7 +318,7 @@ impl Driver {
             standing.connected = true;
             standing.last_error = None;
         });
-        let replace = self.replace && self.machine.state() == State::Learning;
+        let replace = self.replace && self.may_be_replaced();
         if replace {
             // Nothing that was decided before may land on the list that replaces ours.
             let (reply, committed) = oneshot::channel();
@@ -303,25 +331,40 @@ impl Driver {
     }
 
     async fn list_complete(&mut self, epoch: LinkEpoch) -> Result<(), StoreError> {
-        if matches!(self.intake, Intake::Loading(..)) && self.machine.state() != State::Learning {
+        if matches!(self.intake, Intake::Loading { .. }) && !self.may_be_replaced() {
             // A person decided for our list while this one was under way to replace it.
             self.intake = Intake::Idle;
+            self.master.reconnect();
             return Ok(());
         }
         let record = synced(self.standing.borrow().master.as_ref(), unix());
-        match self.intake.complete(&self.facts.store, epoch, record).await? {
+        let (machine, entries) = (&self.machine, self.facts.store.stats().entries);
+        let may_replace = |difference: &Difference| machine.may_accept(difference, entries);
+        match self.intake.complete(&self.facts.store, epoch, record, may_replace).await? {
             Arrived::Loaded(began) => {
                 self.replace = false;
                 self.facts.store.commit(vec![Change::Attended { at_unix: unix() }]).await?;
+                // Slaves come back and take the new list.
+                self.feed.close_all();
                 self.feed_machine(Event::Loaded(began.at.elapsed()));
             }
             Arrived::Compared(difference, snapshot) => {
                 self.facts.listed = Some(*snapshot);
                 self.feed_machine(Event::MasterList(difference));
             }
+            Arrived::Unwanted(why) => {
+                self.replace = false;
+                self.feed_machine(Event::GiveUp(why));
+                self.master.reconnect();
+            }
             Arrived::Nothing => {}
         }
         Ok(())
+    }
+
+    /// Whether the next list may take the place of ours: there is none that is served, or a person said so.
+    fn may_be_replaced(&self) -> bool {
+        self.machine.state() == State::Learning || self.machine.is_accepting()
     }
 
     fn feed_machine(&mut self, event: Event) {
@@ -331,12 +374,30 @@ impl Driver {
         for decision in decisions {
             self.carry_out(decision);
         }
+        self.tell_progress();
         if self.machine.poisoned() && !self.standing.borrow().poisoned {
             self.standing.send_modify(|standing| standing.poisoned = true);
             if matches!(self.machine.state(), State::Following | State::Replaying) {
                 self.feed.close_all();
             }
         }
+    }
+
+    /// What a person ordered is told to who asks, and a reseed is kept on record until it has ended.
+    fn tell_progress(&mut self) {
+        let progress = self.machine.progress();
+        if self.standing.borrow().progress.as_ref() == progress {
+            return;
+        }
+        let progress = progress.cloned();
+        let unfinished = match progress.as_ref().and_then(Progress::open) {
+            Some(Task::Reseed { removals }) => Some(removals),
+            Some(Task::Accept { .. }) | None => None,
+        };
+        if self.facts.store.stats().reseeding != unfinished {
+            self.committer.submit(None, vec![Change::Reseeding(unfinished)], None);
+        }
+        self.standing.send_modify(|standing| standing.progress = progress);
     }
 
     fn carry_out(&mut self, decision: Decision) {
@@ -359,7 +420,6 @@ impl Driver {
             Decision::Reconnect => self.master.reconnect(),
             Decision::Reload => {
                 self.replace = true;
-                self.feed.close_all();
                 self.master.reconnect();
             }
             Decision::ForgetListed => self.facts.listed = None,
@@ -372,7 +432,7 @@ impl Driver {
         tracing::warn!(state = state.word(), %reason, "state");
         if state == State::Learning {
             self.feed.close_all();
-        } else {
+        } else if !self.machine.is_accepting() {
             self.replace = false;
         }
         if state == State::Following {

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::driver::{Caller, Command, Driver};
 use crate::authority::facts::Unreadable;
 use crate::authority::feed::{Feed, Subscription};
-use crate::authority::machine::{Policy, State};
+use crate::authority::machine::{Keep, Policy, Progress, State, Task};
 use crate::authority::master::{BoxFuture, LinkEvent, Master, MasterIdentity};
 use crate::authority::namespace::{BARRIER_BOUND, Namespace};
 use crate::authority::write::{Origin, Outcome, Write};
@@ -56,19 +56,28 @@ pub struct Standing {
     pub last_barrier_unix: Option<u64>,
     /// Names still to be compared, while replaying.
     pub replaying: usize,
+    /// How far the last change of the whole list is that a person ordered.
+    pub progress: Option<Progress>,
 }
 
 /// What a person can order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Stand in, whatever the master says.
     StandIn,
     /// Let the master decide again.
     Follow,
-    /// Take the master's list in place of ours.
-    Accept,
-    /// Make the master's list ours.
-    Reseed,
+    /// Change the whole list; [`Standing::progress`] says how far it is.
+    Begin(Task),
+    /// Wait for that no more, and why.
+    GiveUp(String),
+    /// The names of a server will be deleted within a time: no reason to distrust the master.
+    Expect {
+        /// The server's name, as in locations.
+        server: Vec<u8>,
+        /// How long that is expected.
+        time: Duration,
+    },
 }
 
 /// The authority's task has ended.
@@ -121,11 +130,24 @@ impl Authority {
         self.feed.subscribers()
     }
 
-    /// Gives an order; returns when it was taken.
-    pub async fn order(&self, order: Order) -> Result<(), Stopped> {
+    /// Gives an order; returns when it was taken. The error is a sentence for the operator.
+    pub async fn order(&self, order: Order) -> Result<(), String> {
         let (reply, taken) = oneshot::channel();
-        self.commands.send(Command::Order(order, reply)).await.map_err(|_| Stopped)?;
-        taken.await.map_err(|_| Stopped)
+        let stopped = |_| Stopped.to_string();
+        self.commands.send(Command::Order(order, reply)).await.map_err(|_| Stopped.to_string())?;
+        taken.await.map_err(stopped)?
+    }
+
+    /// Decides about a name that is in conflict or unconfirmed; returns when that is durable.
+    pub async fn resolve(&self, name: MailboxName, keep: Keep) -> Outcome {
+        let answered = tokio::time::timeout(self.patience, async {
+            let turn = self.admission.clone().acquire_owned().await.ok()?;
+            let (reply, answer) = oneshot::channel();
+            let caller = Caller { reply, _turn: turn };
+            self.commands.send(Command::Resolve { name, keep, caller }).await.ok()?;
+            answer.await.ok()
+        });
+        answered.await.ok().flatten().unwrap_or(Outcome::Unavailable)
     }
 
     /// Ends the task: what was acknowledged is durable already; the time is recorded, streams end.

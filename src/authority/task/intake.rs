@@ -13,8 +13,8 @@ use crate::store::{Change, Loader, Snapshot, Store, StoreError, Synced};
 pub(super) enum Intake {
     /// No connection, or its list is through.
     Idle,
-    /// It becomes our list.
-    Loading(Loader, Began),
+    /// It becomes our list, if what that takes away is what a person has confirmed.
+    Loading { loader: Loader, differ: Box<Differ>, began: Began },
     /// It is compared with ours.
     Comparing(Box<Differ>, Began),
 }
@@ -29,6 +29,8 @@ pub(super) struct Began {
 /// What a complete list amounts to.
 pub(super) enum Outcome {
     Loaded(Began),
+    /// It is not put in the place of ours, and why.
+    Unwanted(String),
     Compared(Difference, Box<Snapshot>),
     Nothing,
 }
@@ -37,7 +39,8 @@ impl Intake {
     pub(super) async fn begin(store: &Store, epoch: LinkEpoch, replace: bool) -> Result<Self, StoreError> {
         let began = Began { epoch, at: Instant::now() };
         Ok(if replace {
-            Self::Loading(store.begin_load().await?, began)
+            let differ = Box::new(Differ::counting(store.snapshot()?));
+            Self::Loading { loader: store.begin_load().await?, differ, began }
         } else {
             Self::Comparing(Box::new(Differ::new(store.snapshot()?)), began)
         })
@@ -49,7 +52,10 @@ impl Intake {
         part: Vec<(MailboxName, Entry)>,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Loading(loader, began) if began.epoch == epoch => loader.put(part).await,
+            Self::Loading { loader, differ, began } if began.epoch == epoch => {
+                differ.push(part.clone())?;
+                loader.put(part).await
+            }
             Self::Comparing(differ, began) if began.epoch == epoch => differ.push(part),
             _ => Ok(()),
         }
@@ -61,9 +67,14 @@ impl Intake {
         store: &Store,
         epoch: LinkEpoch,
         synced: Synced,
+        may_replace: impl FnOnce(&Difference) -> Result<(), String>,
     ) -> Result<Outcome, StoreError> {
         match std::mem::replace(self, Self::Idle) {
-            Self::Loading(loader, began) if began.epoch == epoch => {
+            Self::Loading { loader, differ, began } if began.epoch == epoch => {
+                let (difference, _) = differ.finish(began.at.elapsed())?;
+                if let Err(why) = may_replace(&difference) {
+                    return Ok(Outcome::Unwanted(why));
+                }
                 loader.finish(synced).await?;
                 forget_what_we_owed(store).await?;
                 Ok(Outcome::Loaded(began))

@@ -7,6 +7,7 @@
 //! | `frontend` | frontends taken out of service and back |
 //! | `plan` | what would change, and why |
 //! | `status` | where things stand |
+//! | `task` | reseed, accept |
 //! | `turn` | what must not happen twice at a time |
 
 mod backup;
@@ -14,9 +15,11 @@ mod conflicts;
 mod frontend;
 mod plan;
 mod status;
+mod task;
 mod turn;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -82,8 +85,7 @@ impl Desk {
     }
 
     async fn order(&self, order: Order) -> Result<Value, String> {
-        self.authority.order(order).await.map_err(|stopped| stopped.to_string())?;
-        Ok(Value::Null)
+        self.authority.order(order).await.map(|()| Value::Null)
     }
 
     async fn attend(self, ask: Ask, session: Session) -> Result<Value, String> {
@@ -95,6 +97,12 @@ impl Desk {
             Ask::Conflicts(ask) => conflicts::attend(&self, ask, session.replies).await,
             Ask::Plan { wanted, brief } => {
                 in_json(plan::attend(&self, wanted, brief, session.replies).await?)
+            }
+            Ask::Reseed { removals } => in_json(task::reseed(&self, removals, &session.replies).await?),
+            Ask::Accept { forget } => in_json(task::accept(&self, forget, &session.replies).await?),
+            Ask::Expect { server, seconds } => {
+                let time = Duration::from_secs(seconds);
+                self.order(Order::Expect { server: server.bytes()?, time }).await
             }
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }

@@ -33,6 +33,7 @@ pub(super) struct Model {
     order: Order,
     synced: Option<Synced>,
     attended_at: Option<u64>,
+    reseeding: Option<u64>,
 }
 
 fn name(bytes: &[u8]) -> MailboxName {
@@ -86,6 +87,7 @@ impl Model {
             }
             Change::Synced(synced) => self.synced = Some(synced),
             Change::Attended { at_unix } => self.attended_at = Some(at_unix),
+            Change::Reseeding(removals) => self.reseeding = removals,
             Change::SetOrder(order) => self.order = order,
         }
     }
@@ -159,6 +161,7 @@ impl Model {
             order: self.order,
             complete: self.synced.is_some(),
             synced: self.synced.clone(),
+            reseeding: self.reseeding,
             attended_at: self.attended_at,
             poisoned: None,
             suspect: None,

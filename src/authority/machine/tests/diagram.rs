@@ -6,7 +6,7 @@ use super::super::State::{self, Following, Holding, Learning, Replaying, Standin
 use super::schedules::{Faults, run_many};
 
 /// Every transition there is.
-const DIAGRAM: [(State, State); 13] = [
+const DIAGRAM: [(State, State); 15] = [
     (Learning, Following),
     (Learning, StandingIn),
     (Learning, Replaying),
@@ -14,18 +14,21 @@ const DIAGRAM: [(State, State); 13] = [
     (Following, Learning),
     (StandingIn, Replaying),
     (StandingIn, Holding),
-    (StandingIn, Learning),
+    (StandingIn, Following),
     (Replaying, Following),
     (Replaying, StandingIn),
     (Replaying, Learning),
     (Holding, Replaying),
-    (Holding, Learning),
+    (Holding, Following),
+    (Following, Holding),
+    (Replaying, Holding),
 ];
 
 #[test]
 fn the_schedules_take_every_transition_of_the_diagram_and_no_other() {
     let faults = Faults { operator: true, ..Faults::default() };
     let mut taken = run_many(600_000..602_000, Faults { wipe: true, ..faults });
+    taken.extend(run_many(605_000..607_000, Faults { wipe: true, bypass: true, ..faults }));
     taken.extend(run_many(610_000..612_000, Faults { crash: true, disk: true, stale: true, ..faults }));
     assert_eq!(taken, BTreeSet::from(DIAGRAM));
 }

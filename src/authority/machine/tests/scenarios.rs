@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{Event, Guard, Policy, Restored, State};
-use super::world::{Link, List, World, active, at, name};
+use super::world::{ACCEPT, Link, List, RESEED, World, active, at, name};
 use crate::authority::facts::Difference;
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Acl, Entry};
@@ -190,7 +190,7 @@ fn a_write_that_its_caller_gave_up_is_in_doubt_but_not_done_here() {
 #[test]
 fn a_long_list_of_the_masters_does_not_outlast_the_callers_patience() {
     let mut world = World::new(Policy::default(), alice());
-    world.feed(Event::Accept);
+    world.feed(Event::Begin(ACCEPT));
     world.master_dies();
     world.master_returns();
     world.feed(Event::MasterLost("for the time that its list takes".into()));
@@ -228,7 +228,7 @@ fn a_master_that_lost_its_list_is_not_believed_and_a_person_gives_it_ours() {
     world.compare();
     assert_eq!(world.machine.state(), State::Holding);
     assert_eq!(world.ask(activate("user.bob", "be1!default", "bob\tlrs")), Outcome::Done);
-    world.feed(Event::Reseed);
+    world.feed(Event::Begin(RESEED));
     world.quiet();
     assert_eq!(world.machine.state(), State::Following);
     assert_eq!(world.master, world.store.list);
@@ -243,7 +243,7 @@ fn reseeding_undoes_what_an_old_backup_brings_back() {
     world.wipe_master(|_| false);
     world.master = list(&[("user.alice", active("be1!default", "alice\tlrs"))]);
     world.feed(Event::StandIn);
-    world.feed(Event::Reseed);
+    world.feed(Event::Begin(RESEED));
     world.quiet();
     assert_eq!(world.theirs("user.alice"), Some(&active("be1!default", "alice\tlrswi")));
 }
@@ -254,8 +254,8 @@ fn a_person_takes_the_masters_list_after_all() {
     world.wipe_master(|_| false);
     world.compare();
     assert_eq!(world.ask(activate("user.bob", "be1!default", "bob\tlrs")), Outcome::Done);
-    world.feed(Event::Accept);
-    assert_eq!(world.machine.state(), State::Learning);
+    world.feed(Event::Begin(ACCEPT));
+    assert_eq!(world.machine.state(), State::Holding, "until the whole list is here");
     assert_eq!(world.ask(delete("user.bob")), Outcome::Unavailable);
     world.bypassed = true;
     world.quiet();
@@ -268,7 +268,7 @@ fn more_differences_than_are_kept_are_settled_in_several_comparisons() {
     let mut world = World::new(strict(), alice());
     world.wipe_master(|_| false);
     world.feed(Event::StandIn);
-    world.feed(Event::Reseed);
+    world.feed(Event::Begin(RESEED));
     world.master_returns();
     // As if only this many were kept, and alice beyond them.
     world.feed(Event::MasterList(Difference { overflowed: true, listed: 0, ..Difference::default() }));
@@ -328,7 +328,7 @@ fn an_old_list_that_owes_changes_or_would_lose_names_waits_for_a_person() {
         world.crash(false, Restored::Stale);
         world.compare();
         assert_eq!(world.machine.state(), State::Learning, "owes: {owes}");
-        world.feed(Event::Reseed);
+        world.feed(Event::Begin(RESEED));
         assert_eq!(world.machine.state(), State::StandingIn, "a person believes it");
         world.quiet();
         assert_eq!(world.master, world.store.list);
@@ -396,7 +396,7 @@ fn a_person_takes_the_masters_list_in_the_midst_of_a_replay() {
     assert_eq!(world.ask(delete("user.alice")), Outcome::Done);
     world.compare();
     assert_eq!(world.machine.state(), State::Replaying);
-    world.feed(Event::Accept);
+    world.feed(Event::Begin(ACCEPT));
     world.bypassed = true;
     world.quiet();
     assert_eq!(world.store.list, world.master);

@@ -19,21 +19,21 @@ impl World {
         for key in keys {
             let name = String::from_utf8_lossy(key).into_owned();
             let (theirs, ours) = (self.master.get(key), self.store.list.get(key));
-            let recorded = self.store.conflicts.contains_key(key) || self.store.unconfirmed.contains(key);
+            let recorded = self.store.conflicts.contains_key(key) || self.store.unconfirmed.contains_key(key);
             if theirs != ours && !recorded {
                 found.push(format!("{name}: master {theirs:?}, ours {ours:?}, and no record of it"));
             }
             if !self.bypassed && !self.wounded && !self.crashed && self.store.conflicts.contains_key(key) {
                 found.push(format!("{name}: a conflict, but nobody went behind our back"));
             }
-            if !self.bypassed && !self.wounded && !self.crashed && self.store.unconfirmed.contains(key) {
+            if !self.bypassed && !self.wounded && !self.crashed && self.store.unconfirmed.contains_key(key) {
                 found.push(format!("{name}: unconfirmed, but nobody went behind our back"));
             }
         }
         if !self.bypassed {
             for (key, belief) in &self.beliefs {
                 let open = self.uncertain.contains(key)
-                    || self.wounded && self.store.unconfirmed.contains(key)
+                    || self.wounded && self.store.unconfirmed.contains_key(key)
                     || self.wounded && self.store.conflicts.contains_key(key);
                 if !open && !belief.possible.contains(&self.store.list.get(key).cloned()) {
                     let name = String::from_utf8_lossy(key);

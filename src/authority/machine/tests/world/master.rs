@@ -145,7 +145,12 @@ impl World {
         if self.link == Link::Down {
             return false;
         }
+        let broken_off = self.link == Link::Listing && self.reloading && self.machine.is_accepting();
         self.drop_link();
+        if broken_off {
+            self.reloading = false;
+            self.feed(Event::GiveUp("the master's list broke off".into()));
+        }
         self.feed(Event::MasterLost("connection reset".into()));
         true
     }

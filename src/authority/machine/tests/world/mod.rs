@@ -10,17 +10,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::super::{
-    BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Restored, SendId, State,
+    BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Progress, Restored, SendId, State,
+    Task,
 };
 use crate::authority::facts::Difference;
 use crate::authority::write::{Outcome, Write};
-use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::list::{Acl, Entry, Location, MailboxName, is_delete_mark, takes_away};
 use crate::store::Change;
 use callers::Belief;
 use master::Exchange;
 use store::ModelStore;
 
 pub(super) use master::Link;
+
+/// What a person orders who has looked at everything.
+pub(super) const RESEED: Task = Task::Reseed { removals: u64::MAX };
+/// The other way about.
+pub(super) const ACCEPT: Task = Task::Accept { forgotten: u64::MAX };
 
 pub(super) type List = BTreeMap<Vec<u8>, Entry>;
 
@@ -204,24 +210,41 @@ impl World {
             return false;
         }
         self.link = Link::Live;
-        if std::mem::take(&mut self.reloading) && self.machine.state() == State::Learning {
-            // Nothing that was decided before lands on the list that replaces ours.
-            while self.commit_one() {}
-            self.store.replace(&self.master);
-            self.feed(Event::Loaded(Duration::ZERO));
-            return true;
-        }
         // Cyrus takes the snapshot under its lock; what it changed since is on the stream. The model takes it
         // late, which the protocol allows as well, and keeps the lines, which are then repetitions.
         let keys: BTreeSet<&Vec<u8>> = self.master.keys().chain(self.store.listed.keys()).collect();
-        let theirs = keys
-            .into_iter()
-            .filter(|key| self.master.get(*key) != self.store.listed.get(*key))
-            .map(|key| (MailboxName::new(key).unwrap(), self.master.get(key).cloned()))
-            .collect();
-        let listed = self.master.len() as u64;
-        self.feed(Event::MasterList(Difference { theirs, listed, ..Difference::default() }));
+        let mut difference = Difference { listed: self.master.len() as u64, ..Difference::default() };
+        for key in keys {
+            let (theirs, ours) = (self.master.get(key), self.store.listed.get(key));
+            if theirs != ours {
+                difference.taken += u64::from(takes_away(theirs, ours));
+                let only_theirs = ours.is_none() && theirs.is_some_and(|theirs| !is_delete_mark(theirs));
+                difference.only_theirs += u64::from(only_theirs);
+                difference.theirs.insert(MailboxName::new(key).unwrap(), theirs.cloned());
+            }
+        }
+        if std::mem::take(&mut self.reloading) {
+            self.take_over(&difference);
+        } else {
+            self.feed(Event::MasterList(difference));
+        }
         true
+    }
+
+    /// The master's list takes the place of ours, unless a person has not said so, or not any more.
+    fn take_over(&mut self, difference: &Difference) {
+        if self.machine.state() != State::Learning && !self.machine.is_accepting() {
+            return self.drop_link();
+        }
+        if let Err(why) = self.machine.may_accept(difference, self.store.list.len() as u64) {
+            self.feed(Event::GiveUp(why));
+            return self.drop_link();
+        }
+        // Nothing that was decided before lands on the list that replaces ours.
+        while self.commit_one() {}
+        self.store.replace(&self.master);
+        self.streaming = false;
+        self.feed(Event::Loaded(Duration::ZERO));
     }
 
     /// The disk takes nothing more until Ravenry is started again.
@@ -269,7 +292,10 @@ impl World {
         self.store.broken = false;
         self.reloading = false;
         self.streaming = false;
-        self.machine = Machine::new(self.policy, restored);
+        // As the driver keeps it on record.
+        let open = self.machine.progress().and_then(Progress::open);
+        let task = open.filter(|task| matches!(task, Task::Reseed { .. }));
+        self.machine = Machine::new(self.policy, restored).resuming(task);
         self.state = self.machine.state();
         self.stream_if_served();
     }

@@ -14,7 +14,7 @@ pub(in super::super) struct ModelStore {
     pub(in super::super) journal: BTreeMap<Vec<u8>, Vec<JournalRecord>>,
     pub(in super::super) doubts: BTreeMap<Vec<u8>, Vec<Doubt>>,
     pub(in super::super) conflicts: BTreeMap<Vec<u8>, Conflict>,
-    pub(in super::super) unconfirmed: BTreeSet<Vec<u8>>,
+    pub(in super::super) unconfirmed: BTreeMap<Vec<u8>, Option<Entry>>,
     pub(in super::super) forgotten: BTreeSet<Vec<u8>>,
     /// What the list was when the master's dump began.
     pub(in super::super) listed: List,
@@ -48,7 +48,9 @@ impl ModelStore {
             Change::Undoubt { name } => drop(self.doubts.remove(name.as_bytes())),
             Change::Conflict(conflict) => drop(self.conflicts.insert(key(&conflict.name), conflict.clone())),
             Change::ResolveConflict { name } => drop(self.conflicts.remove(name.as_bytes())),
-            Change::Unconfirmed { name, .. } => drop(self.unconfirmed.insert(key(name))),
+            Change::Unconfirmed { name, theirs } => {
+                self.unconfirmed.insert(key(name), theirs.clone());
+            }
             Change::Confirm { name } => drop(self.unconfirmed.remove(name.as_bytes())),
             other => panic!("the machine never commits {other:?}"),
         }
@@ -85,15 +87,15 @@ impl Facts for ModelStore {
     fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable> {
         Ok(self.conflicts.get(name.as_bytes()).cloned())
     }
-    fn unconfirmed(&self, name: &MailboxName) -> Result<bool, Unreadable> {
-        Ok(self.unconfirmed.contains(name.as_bytes()))
+    fn unconfirmed(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable> {
+        Ok(self.unconfirmed.get(name.as_bytes()).cloned())
     }
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {
         Ok(self.forgotten.contains(name.as_bytes()))
     }
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
         let all: BTreeSet<&Vec<u8>> =
-            self.journal.keys().chain(self.conflicts.keys()).chain(&self.unconfirmed).collect();
+            self.journal.keys().chain(self.conflicts.keys()).chain(self.unconfirmed.keys()).collect();
         Ok(all.into_iter().map(|name| MailboxName::new(name).unwrap()).collect())
     }
     fn entries(&self) -> u64 {

@@ -1,0 +1,92 @@
+//! Changes of the whole list that a person orders: reseed and accept.
+
+use std::time::{Duration, Instant};
+
+use super::{Desk, plan};
+use crate::admin::server::Replies;
+use crate::admin::{Ended, For};
+use crate::authority::machine::{Progress, Task};
+use crate::authority::task::Order;
+
+/// How long the master may take to begin with its list.
+const BEGIN: Duration = Duration::from_secs(60);
+
+/// Makes the master's list ours. `removals` is the number of names that the person has confirmed.
+pub(super) async fn reseed(desk: &Desk, removals: Option<u64>, replies: &Replies) -> Result<Ended, String> {
+    let _turn = desk.turns.take("a reseed")?;
+    let planned = plan::make(desk, For::Reseed, replies).await?;
+    let (lost, entries) = (planned.summary.removals_at_master, planned.plan.entries.max(planned.plan.listed));
+    if desk.guard.trips(lost, entries) && removals != Some(lost) {
+        return Err(match removals {
+            Some(said) => {
+                format!("the master would lose {lost} names, not {said}: see `ravenry plan --for reseed`")
+            }
+            None => format!("the master would lose {lost} names: confirm that with `--remove {lost}`"),
+        });
+    }
+    carry_out(desk, Task::Reseed { removals: lost }, For::Reseed, replies).await
+}
+
+/// Takes the master's list. `forget` is the number of names that the person has confirmed.
+pub(super) async fn accept(desk: &Desk, forget: Option<u64>, replies: &Replies) -> Result<Ended, String> {
+    let _turn = desk.turns.take("taking the master's list")?;
+    let mut forgotten = 0;
+    if desk.authority.store().stats().complete {
+        let planned = plan::make(desk, For::Accept, replies).await?;
+        forgotten = planned.summary.forgotten_here;
+        if forgotten > 0 && forget != Some(forgotten) {
+            return Err(match forget {
+                Some(said) => format!("we would forget {forgotten} names, not {said}"),
+                None => {
+                    format!("we would forget {forgotten} names: confirm that with `--forget {forgotten}`")
+                }
+            });
+        }
+    }
+    carry_out(desk, Task::Accept { forgotten }, For::Accept, replies).await
+}
+
+async fn carry_out(desk: &Desk, task: Task, wanted: For, replies: &Replies) -> Result<Ended, String> {
+    let began = Instant::now();
+    desk.authority.order(Order::Begin(task)).await?;
+    watch(desk, replies).await?;
+    let planned = plan::make(desk, wanted, replies).await?;
+    Ok(Ended {
+        master: planned.summary.master,
+        entries: planned.plan.entries,
+        verified: planned.plan.listed,
+        differing: planned.plan.steps.len() as u64,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Follows a task to its end. It goes on when nobody watches.
+async fn watch(desk: &Desk, replies: &Replies) -> Result<(), String> {
+    let mut standing = desk.authority.standing();
+    let began = Instant::now();
+    let mut most = 0;
+    loop {
+        let now = standing.borrow_and_update().clone();
+        match now.progress {
+            Some(Progress::Done(_)) | None => return Ok(()),
+            Some(Progress::Failed(_, why)) => return Err(why),
+            Some(Progress::Interrupted(_, why)) => {
+                return Err(format!("the master was lost; the reseed goes on when it is back: {why}"));
+            }
+            Some(Progress::Running(_)) => {
+                most = most.max(now.replaying);
+                let done = most.saturating_sub(now.replaying);
+                replies.progress("names given to the master", done as u64, Some(most as u64));
+            }
+            Some(Progress::Waiting(_)) if began.elapsed() > BEGIN => {
+                let why = now.last_error.unwrap_or_else(|| "the master does not send its list".into());
+                desk.authority.order(Order::GiveUp(why)).await?;
+            }
+            Some(Progress::Waiting(_)) => {}
+        }
+        let changed = tokio::time::timeout(Duration::from_secs(1), standing.changed()).await;
+        if let Ok(Err(_)) = changed {
+            return Err("Ravenry stops; what was done so far stays done, and can be run again".into());
+        }
+    }
+}
