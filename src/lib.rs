@@ -16,6 +16,7 @@ pub mod admin;
 pub mod authority;
 pub mod cli;
 pub mod config;
+pub mod imap;
 pub mod list;
 pub mod lmtp;
 pub mod mupdate;

@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod demo;
 pub mod engine;
 pub mod frames;
+pub mod identity;
 pub mod murder;
 pub mod post;
 pub mod ravenry;

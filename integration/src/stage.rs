@@ -19,6 +19,19 @@ use crate::relay::Relay;
 /// How long Ravenry may take to learn a small list.
 const LEARNING: Duration = Duration::from_secs(30);
 
+/// A configuration for mail clients: Ravenry listens where [`Stage::imap`] says, in front of both frontends.
+pub const IMAP: &str = "[imap]\nlisten = [\"{gateway}:1143\"]\nfrontends = [\"{fe1}:143\", \"{fe2}:143\"]\n\
+                        allow_plaintext = true\ncheck_every = \"500ms\"\n";
+
+fn placed(murder: &Murder, extra: &str) -> String {
+    let places = [
+        ("{gateway}", murder.gateway().to_string()),
+        ("{fe1}", murder.fe1.ip().to_string()),
+        ("{fe2}", murder.fe2.ip().to_string()),
+    ];
+    places.into_iter().fold(extra.to_owned(), |text, (mark, address)| text.replace(mark, &address))
+}
+
 /// Everything that a story with Ravenry needs. Without faults the relays only listen.
 #[derive(Debug)]
 pub struct Stage {
@@ -37,7 +50,8 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything and waits until Ravenry follows the master and the frontends have their list. `extra`
-    /// is added to Ravenry's configuration.
+    /// is added to Ravenry's configuration; in it, `{gateway}`, `{fe1}` and `{fe2}` stand for the addresses that
+    /// are known only then.
     pub async fn start(plan: Plan, extra: &str) -> Result<Self> {
         Self::start_in(Murder::prepare(plan).await?, extra).await
     }
@@ -47,7 +61,8 @@ impl Stage {
         murder.start_master().await?;
         let at = |port: u16| SocketAddr::from((murder.gateway(), port));
         let to_master = Relay::start(at(0), murder.mm.mupdate_address()).await?;
-        let settings = Settings { listen: at(3905), master: to_master.address(), extra: extra.to_owned() };
+        let settings =
+            Settings { listen: at(3905), master: to_master.address(), extra: placed(&murder, extra) };
         let ravenry = Ravenry::start(settings).await?;
         ravenry
             .wait_for_state("following", LEARNING)
@@ -59,6 +74,11 @@ impl Stage {
         murder.start_frontends(from_frontends.address()).await?;
         murder.wait_for_frontends().await?;
         Ok(Self { ravenry, to_master, from_frontends, from_backends, murder })
+    }
+
+    /// Where Ravenry's IMAP is, if [`IMAP`] was in its configuration.
+    pub fn imap(&self) -> SocketAddr {
+        (self.murder.gateway(), 1143).into()
     }
 
     /// The invariant, Ravenry's list included.

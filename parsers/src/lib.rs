@@ -5,5 +5,7 @@
 //! bound, and after a fault it answers with that fault for ever: a connection is poisoned rather than
 //! resynchronised by a guess.
 
+pub mod imap;
 pub mod lmtp;
 pub mod mupdate;
+pub mod proxy;

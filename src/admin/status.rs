@@ -45,6 +45,8 @@ pub struct Status {
     /// Deliveries, where they are configured.
     #[serde(default)]
     pub lmtp: Option<LmtpStatus>,
+    /// Mail clients, where they are served.
+    pub imap: Option<ImapStatus>,
     /// Of this program.
     pub version: String,
     /// When this process started.
@@ -92,16 +94,25 @@ pub struct LmtpStatus {
     pub frontends: Vec<FrontendStatus>,
 }
 
-/// A frontend that mail is delivered through.
+/// Mail clients.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ImapStatus {
+    /// Connected, those that are logging in among them.
+    pub sessions: usize,
+    /// The frontends; `in_use` counts their sessions.
+    pub frontends: Vec<FrontendStatus>,
+}
+
+/// A frontend that mail is delivered through, or that mail clients are passed on to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FrontendStatus {
     /// As configured.
     pub address: String,
-    /// Why it gets no mail, if it does not answer as it should.
+    /// Why it is not used, if it does not answer as it should.
     pub down: Option<String>,
     /// Since when.
     pub down_since: Option<u64>,
-    /// An operator keeps mail from it.
+    /// An operator keeps mail and sessions from it.
     pub drained: bool,
     /// Connections in use.
     pub in_use: usize,
@@ -156,6 +167,18 @@ fn ago(unix: u64) -> String {
     }
 }
 
+impl fmt::Display for FrontendStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let drained = if self.drained { ", drained by an operator" } else { "" };
+        match (&self.down, self.down_since) {
+            (Some(why), Some(since)) => {
+                write!(f, "{} down since {}: {why}{drained}", self.address, ago(since))
+            }
+            _ => write!(f, "{} up, {} connections in use{drained}", self.address, self.in_use),
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<14} {value}");
@@ -197,12 +220,13 @@ impl fmt::Display for Status {
                 format!("{delivered} delivered, {queued} queued, {deferred} deferred, {refused} refused"),
             )?;
             for frontend in &lmtp.frontends {
-                let drained = if frontend.drained { ", drained by an operator" } else { "" };
-                let health = match (&frontend.down, frontend.down_since) {
-                    (Some(why), Some(since)) => format!("down since {}: {why}", ago(since)),
-                    _ => format!("up, {} connections in use", frontend.in_use),
-                };
-                row("", format!("{} {health}{drained}", frontend.address))?;
+                row("", frontend.to_string())?;
+            }
+        }
+        if let Some(imap) = &self.imap {
+            row("mail clients", format!("{} sessions", imap.sessions))?;
+            for frontend in &imap.frontends {
+                row("", frontend.to_string())?;
             }
         }
         if let Some(cause) = &self.store.poisoned {

@@ -8,14 +8,15 @@ use crate::config::Config;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum FrontendCommand {
-    /// Deliver no more mail through a frontend: before its maintenance. What is under way ends as it would.
+    /// Use a frontend no more, before its maintenance. Deliveries end as they would; mail clients are asked, between
+    /// two commands, to connect again.
     Drain {
-        /// As in `lmtp.frontends`.
+        /// As in `lmtp.frontends` or `imap.frontends`.
         address: String,
     },
-    /// Deliver through it again.
+    /// Use it again.
     Resume {
-        /// As in `lmtp.frontends`.
+        /// As in `lmtp.frontends` or `imap.frontends`.
         address: String,
     },
 }
@@ -23,11 +24,11 @@ pub(super) enum FrontendCommand {
 pub(super) fn run(config: &Config, command: FrontendCommand) -> Result<(), Failure> {
     match command {
         FrontendCommand::Drain { address } => {
-            let done = format!("{address} gets no mail until `ravenry frontend resume {address}`");
+            let done = format!("{address} is not used until `ravenry frontend resume {address}`");
             operate::run(config, &Ask::Frontend(FrontendAsk::Drain { address }), &done)
         }
         FrontendCommand::Resume { address } => {
-            let done = format!("{address} gets mail again");
+            let done = format!("{address} is used again");
             operate::run(config, &Ask::Frontend(FrontendAsk::Resume { address }), &done)
         }
     }

@@ -6,6 +6,7 @@ mod conflicts;
 mod deliveries;
 mod desk;
 mod frontend;
+mod imap_face;
 mod operate;
 mod plan;
 mod reseed;

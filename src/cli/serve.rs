@@ -11,6 +11,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::deliveries::Deliveries;
 use super::desk::Desk;
+use super::imap_face::ImapFace;
 use super::{Failure, exit};
 use crate::admin::server::{ControlSocket, Operator};
 use crate::authority::guard::Guard;
@@ -61,7 +62,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
         metrics::serve(listen).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
     }
     let deliveries = Deliveries::open(&config, &authority)?;
-    let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone());
+    let (stop, stopped) = watch::channel(false);
+    let imap = ImapFace::start(&config, stopped.clone()).await?;
+    let clients = imap.as_ref().map(|face| face.proxy.clone());
+    let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone(), clients);
     let desk = Arc::new(desk);
     let socket = ControlSocket::bind(&config.admin.socket)
         .await
@@ -70,7 +74,6 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let control = tokio::spawn(async move { socket.serve(answering).await });
     let measuring = tokio::spawn(measure(desk));
 
-    let (stop, stopped) = watch::channel(false);
     let mut mail = JoinSet::new();
     if let (Some(deliveries), Some(lmtp)) = (deliveries, config.lmtp.clone()) {
         mail.spawn(deliveries.run(lmtp, authority.clone(), stopped.clone()));
@@ -86,6 +89,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     // Messages that are under way get their answers first, within their bound.
     while mail.join_next().await.is_some() {}
     authority.stop().await;
+    if let Some(imap) = imap {
+        imap.ended().await;
+    }
     // Sessions see the feed end and close bare; give them their bound.
     tokio::time::sleep(Duration::from_millis(100)).await;
     control.abort();

@@ -89,9 +89,8 @@ impl Config {
         if let Some(lmtp) = &self.lmtp {
             lmtp.check(&mut find);
         }
-        if self.imap.is_some() {
-            let text = "this release does not serve it: mail clients keep using the frontends";
-            find(Severity::Warning, "imap", text.into());
+        if let Some(imap) = &self.imap {
+            imap.check(&mut find);
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings

@@ -1,6 +1,7 @@
 //! The configuration file: one TOML file, every key documented in `ravenry.example.toml`.
 
 mod check;
+mod imap;
 mod lmtp;
 mod units;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use check::{Finding, Severity};
+pub use imap::{FrontendTls, Imap};
 pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
 pub use units::{Size, Span};
 
@@ -66,8 +68,8 @@ pub struct Config {
     pub store: Store,
     /// The face to the MTA.
     pub lmtp: Option<Lmtp>,
-    /// Mail clients. Read and checked; not served by this release.
-    pub imap: Option<Relay>,
+    /// The face to mail clients.
+    pub imap: Option<Imap>,
     /// The control socket.
     #[serde(default)]
     pub admin: Admin,
@@ -184,19 +186,6 @@ impl Default for Store {
     fn default() -> Self {
         Self { cache: Size::mebibytes(256), hot_entries: 100_000 }
     }
-}
-
-/// `[imap]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Relay {
-    /// Addresses to listen on.
-    pub listen: Vec<SocketAddr>,
-    /// The frontends, `host:port`.
-    pub frontends: Vec<String>,
-    /// Passwords without TLS.
-    #[serde(default)]
-    pub allow_plaintext: bool,
 }
 
 /// `[admin]`

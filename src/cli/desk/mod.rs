@@ -32,6 +32,7 @@ use crate::authority::guard::Guard;
 use crate::authority::master::BoxFuture;
 use crate::authority::task::{Authority, Order};
 use crate::config::Config;
+use crate::imap::Proxy;
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
 use turn::Turns;
@@ -42,6 +43,7 @@ pub(super) struct Desk {
     authority: Authority,
     server: Server,
     deliveries: Option<Deliveries>,
+    clients: Option<Proxy>,
     master_address: String,
     started: u64,
     turns: Turns,
@@ -56,6 +58,7 @@ impl Desk {
         server: Server,
         link: LinkConfig,
         deliveries: Option<Deliveries>,
+        clients: Option<Proxy>,
     ) -> Self {
         Self {
             link: Arc::new(link),
@@ -63,6 +66,7 @@ impl Desk {
             authority,
             server,
             deliveries,
+            clients,
             master_address: config.master.address.clone(),
             started: unix(),
             turns: Turns::default(),

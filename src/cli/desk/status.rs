@@ -2,10 +2,11 @@
 
 use super::Desk;
 use crate::admin::status::{
-    ConflictStatus, FrontendStatus, JournalStatus, LmtpStatus, MasterStatus, Status, StoreStatus,
+    ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus, Status, StoreStatus,
     StreamStatus,
 };
 use crate::authority::task::Standing;
+use crate::imap::{Health, Proxy};
 use crate::list::Entry;
 use crate::lmtp::Face;
 
@@ -55,6 +56,7 @@ pub(super) fn status(desk: &Desk) -> Status {
             poisoned: stats.poisoned.map(|cause| cause.to_string()),
         },
         lmtp: desk.deliveries.as_ref().map(|deliveries| lmtp(&deliveries.face)),
+        imap: desk.clients.as_ref().map(imap),
         version: env!("CARGO_PKG_VERSION").into(),
         started: desk.started,
     }
@@ -77,6 +79,18 @@ fn lmtp(face: &Face) -> LmtpStatus {
         refused: answered.refused,
         frontends: frontends.collect(),
     }
+}
+
+fn imap(proxy: &Proxy) -> ImapStatus {
+    let frontends = proxy.frontends().into_iter().map(|frontend| {
+        let (down, down_since) = match frontend.health {
+            Health::Down(why, since) => (Some(why), Some(since)),
+            Health::Up(_) | Health::Unknown => (None, None),
+        };
+        let (address, drained, in_use) = (frontend.address, frontend.drained, frontend.sessions);
+        FrontendStatus { address, down, down_since, drained, in_use }
+    });
+    ImapStatus { sessions: proxy.sessions(), frontends: frontends.collect() }
 }
 
 fn conflicts(desk: &Desk) -> Vec<ConflictStatus> {

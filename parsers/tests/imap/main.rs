@@ -1,0 +1,6 @@
+//! IMAP framing, from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests may panic")]
+
+mod corpus;
+mod framing;
+mod invariants;

@@ -1,0 +1,83 @@
+//! The face to mail clients, from its configuration.
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Failure, exit};
+use crate::config::{Config, FrontendTls as Reach, Imap};
+use crate::imap::{FrontendTls, ImapConfig, Listening, Proxy};
+use crate::net::tls;
+
+/// The face while it listens.
+pub(super) struct ImapFace {
+    /// For status.
+    pub(super) proxy: Proxy,
+    listening: JoinHandle<()>,
+}
+
+impl ImapFace {
+    /// Listens, where the configuration has an `[imap]`, until `stop` turns true. Mail clients can be served
+    /// whatever the list is worth: they are passed on to frontends, which have their own.
+    pub(super) async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Option<Self>, Failure> {
+        let Some(imap) = &config.imap else { return Ok(None) };
+        let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
+        let identity = match (&imap.certificate, &imap.key) {
+            (Some(certificate), Some(key)) => {
+                Some(tls::server(certificate, key).map_err(|error| wrong(&error))?)
+            }
+            _ => None,
+        };
+        let proxy = Proxy::start(proxy_config(imap)?, identity);
+        let mut listeners = Vec::new();
+        let clear = imap.listen.iter().map(|address| (address, Listening::Clear));
+        for (address, listening) in
+            clear.chain(imap.listen_tls.iter().map(|address| (address, Listening::Tls)))
+        {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{address}: {error}")))?;
+            tracing::info!(%address, ?listening, "listening for mail clients");
+            listeners.push((listener, listening));
+        }
+        let serving = proxy.clone();
+        let listening = tokio::spawn(async move {
+            let mut all = tokio::task::JoinSet::new();
+            for (listener, listening) in listeners {
+                let (proxy, stop) = (serving.clone(), stop.clone());
+                all.spawn(async move { proxy.serve(listener, listening, stop).await });
+            }
+            while all.join_next().await.is_some() {}
+        });
+        Ok(Some(Self { proxy, listening }))
+    }
+
+    /// Waits, bounded, until every session has come to its end.
+    pub(super) async fn ended(self) {
+        // It panicked: nothing is left to wait for.
+        let _ = self.listening.await;
+    }
+}
+
+fn proxy_config(imap: &Imap) -> Result<ImapConfig, Failure> {
+    let frontend_tls = match (imap.frontend_tls, &imap.frontend_ca_file) {
+        (Reach::Off, _) | (_, None) => FrontendTls::Off,
+        (reach, Some(authorities)) => {
+            let tls = tls::client(authorities).map_err(|error| Failure::new(exit::CONFIG, error))?;
+            if reach == Reach::Imaps { FrontendTls::Imaps(tls) } else { FrontendTls::StartTls(tls) }
+        }
+    };
+    Ok(ImapConfig {
+        frontend_tls,
+        announce_clients: imap.proxy_protocol,
+        balancers: imap.balancers.clone(),
+        allow_plaintext: imap.allow_plaintext,
+        login_timeout: imap.login_timeout.get(),
+        idle_timeout: imap.idle_timeout.get(),
+        drain: imap.drain.get(),
+        check_every: imap.check_every.get(),
+        max_sessions: imap.max_sessions,
+        max_per_client: imap.max_per_client,
+        ..ImapConfig::new(imap.frontends.clone())
+    })
+}

@@ -1,0 +1,107 @@
+//! The face to mail clients: one address that stays up while frontends come and go.
+//!
+//! | file | what |
+//! |---|---|
+//! | `listener` | accepting, limits, the PROXY protocol, stopping |
+//! | `login` | from a stranger to a session: greeting, STARTTLS, LOGIN, AUTHENTICATE |
+//! | `frontends` | which frontends answer, and the way to one |
+//! | `session` | one session from its login to its end |
+//! | `relay` | bytes between client and frontend, without buffers of its own |
+//! | `conversation` | what passes, what is rewritten, what is noticed. Pure |
+//! | `outcome` | the commands whose outcome matters. Pure |
+//! | `wire` | a connection before the relay: lines and commands, bounded |
+
+mod conversation;
+mod frontends;
+mod listener;
+mod login;
+mod outcome;
+mod relay;
+mod session;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::ServerConfig as TlsConfig;
+
+pub use frontends::{FrontendStatus, FrontendTls, Health};
+pub use listener::{Listening, Proxy};
+
+use crate::net::address::Trust;
+
+/// How the face to mail clients behaves.
+#[derive(Clone, Debug)]
+pub struct ImapConfig {
+    /// The frontends, `host:port`.
+    pub frontends: Vec<String>,
+    /// How they are reached.
+    pub frontend_tls: FrontendTls,
+    /// Tell them with the PROXY protocol (version 2) who the client is.
+    pub announce_clients: bool,
+    /// Who may tell us with the PROXY protocol who the client is; from them a header is demanded.
+    pub balancers: Vec<Trust>,
+    /// Passwords without TLS.
+    pub allow_plaintext: bool,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a frontend may take to greet.
+    pub connect_deadline: Duration,
+    /// How long it may take to answer a login.
+    pub frontend_login_timeout: Duration,
+    /// How often frontends are asked whether they are there.
+    pub check_every: Duration,
+    /// A session in which nothing passes for so long ends. Cyrus's own limit is shorter.
+    pub idle_timeout: Duration,
+    /// How long sessions may take to come to a good end when the process stops.
+    pub drain: Duration,
+    /// Sessions at a time, those that are logging in among them.
+    pub max_sessions: usize,
+    /// Of them, from one address.
+    pub max_per_client: usize,
+}
+
+impl ImapConfig {
+    /// The defaults for some frontends.
+    pub fn new(frontends: Vec<String>) -> Self {
+        Self {
+            frontends,
+            frontend_tls: FrontendTls::Off,
+            announce_clients: false,
+            balancers: Vec::new(),
+            allow_plaintext: false,
+            login_timeout: Duration::from_secs(60),
+            connect_deadline: Duration::from_secs(3),
+            frontend_login_timeout: Duration::from_secs(10),
+            check_every: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(35 * 60),
+            drain: Duration::from_secs(10),
+            max_sessions: 50_000,
+            max_per_client: 1_000,
+        }
+    }
+}
+
+/// What all sessions share.
+struct Shared {
+    config: ImapConfig,
+    tls: Option<Arc<TlsConfig>>,
+    frontends: Arc<frontends::Frontends>,
+}
+
+/// Why a connection ended before it was a session.
+#[derive(Debug, thiserror::Error)]
+enum Hangup {
+    #[error("client: {0}")]
+    Wire(#[from] wire::WireError),
+    #[error("logged out")]
+    Logout,
+    #[error("no frontend answers")]
+    NoFrontend,
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
+    #[error("a balancer that does not say whom it speaks for")]
+    NoHeader,
+}

@@ -1,0 +1,120 @@
+//! One session from its login to its end.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::conversation::Notice;
+use super::login::LoggedIn;
+use super::relay::{End, Relay};
+use super::wire::hang_up;
+use crate::net::stop::until;
+
+/// How often a session that is to end looks for a good moment.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Said when the frontend is gone (RFC 5530 §3 for the code).
+const LOST: &[u8] = b"* BYE [UNAVAILABLE] The mail system lost this session, please connect again\r\n";
+const STOPPING: &[u8] =
+    b"* BYE [UNAVAILABLE] This part of the mail system is being restarted, please connect again\r\n";
+const IDLE: &[u8] = b"* BYE Idle for too long\r\n";
+
+/// Why a session was over, for the log and the counters.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Over {
+    #[error(transparent)]
+    Ended(#[from] End),
+    #[error("nothing passed for too long")]
+    Idle,
+    #[error("stopping, or the frontend is taken out of service")]
+    Stopping,
+}
+
+/// Carries a session to its end.
+pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::Receiver<bool>) -> Over {
+    let LoggedIn { mut relay, lease, user } = logged_in;
+    let mut drained = lease.drained();
+    let over = tokio::select! {
+        over = carry(shared, &mut relay, user.as_deref()) => over,
+        () = until(&mut stop) => drain(shared, &mut relay).await,
+        () = until(&mut drained) => drain(shared, &mut relay).await,
+    };
+    let (client_lost, words) = match &over {
+        Over::Ended(End::Client | End::ClientFailed(_)) => (true, LOST),
+        Over::Ended(End::Frontend { said_bye: true }) => (true, LOST),
+        Over::Ended(End::Frontend { .. } | End::FrontendFailed(_) | End::ServerFault(_)) => {
+            shared.frontends.suspect(lease.address(), "a session was lost");
+            (false, LOST)
+        }
+        Over::Ended(End::ClientFault(_)) | Over::Idle => (false, IDLE),
+        Over::Stopping => (false, STOPPING),
+    };
+    let may_speak = relay.may_speak();
+    let (client, unsent) = relay.into_client();
+    let mut last = unsent;
+    if !client_lost && may_speak {
+        match &over {
+            Over::Ended(End::ClientFault(fault)) => {
+                last.extend_from_slice(format!("* BYE {fault}\r\n").as_bytes());
+            }
+            _ => last.extend_from_slice(words),
+        }
+    }
+    hang_up(client, &last).await;
+    over
+}
+
+async fn carry(shared: &Shared, relay: &mut Relay, user: Option<&[u8]>) -> Over {
+    let patience = shared.config.idle_timeout;
+    let idle = tokio::time::sleep(patience);
+    tokio::pin!(idle);
+    loop {
+        tokio::select! {
+            biased;
+            happened = poll_fn(|cx| relay.poll(cx)) => match happened {
+                Ok(notices) => notice(shared, user, notices),
+                Err(end) => return end.into(),
+            },
+            () = &mut idle => {
+                if relay.take_passed() == (0, 0) {
+                    return Over::Idle;
+                }
+                idle.as_mut().reset(Instant::now() + patience);
+            }
+        }
+    }
+}
+
+/// Waits for a moment between two commands to say goodbye, no longer than the bound.
+async fn drain(shared: &Shared, relay: &mut Relay) -> Over {
+    let end = Instant::now() + shared.config.drain;
+    loop {
+        if relay.is_quiet() || Instant::now() >= end {
+            return Over::Stopping;
+        }
+        tokio::select! {
+            happened = poll_fn(|cx| relay.poll(cx)) => {
+                if let Err(end) = happened {
+                    return end.into();
+                }
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn notice(_shared: &Shared, _user: Option<&[u8]>, notices: Vec<Notice>) {
+    for notice in notices {
+        match notice {
+            Notice::Confirmed(_) => {}
+            Notice::NoMaster(acted, text) => {
+                tracing::warn!(command = acted.word(), %text, "a frontend had no word from the mupdate master");
+            }
+        }
+    }
+    let _ = BytesMut::new();
+}
