@@ -19,6 +19,7 @@ mod plan;
 pub mod server;
 pub mod status;
 mod tasks;
+pub mod web;
 
 use std::path::PathBuf;
 

@@ -47,10 +47,14 @@ pub struct Status {
     pub lmtp: Option<LmtpStatus>,
     /// Mail clients, where they are served.
     pub imap: Option<ImapStatus>,
+    /// The last changes of state, the newest last.
+    pub history: Vec<PassageStatus>,
     /// Of this program.
     pub version: String,
     /// When this process started.
     pub started: u64,
+    /// When this was said: ages are to be counted from here.
+    pub now: u64,
 }
 
 /// The real master.
@@ -144,6 +148,17 @@ pub struct StreamStatus {
     pub written_seq: u64,
     /// Changes that wait for it.
     pub lag: usize,
+}
+
+/// A change of state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PassageStatus {
+    /// When.
+    pub at: u64,
+    /// The state since then.
+    pub state: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// The list on disk.

@@ -91,6 +91,17 @@ pub enum Outcome {
     Unavailable,
 }
 
+impl Outcome {
+    /// The word used in metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused(_) => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Why a write is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {

@@ -6,6 +6,7 @@ mod conflicts;
 mod deliveries;
 mod desk;
 mod frontend;
+mod generate;
 mod imap_face;
 mod operate;
 mod plan;
@@ -32,6 +33,7 @@ mod exit {
     pub(super) const USAGE: u8 = 64;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
+    pub(super) const IO: u8 = 74;
     /// Nobody confirmed what would have been changed, or with the wrong number.
     pub(super) const NOT_CONFIRMED: u8 = 77;
     pub(super) const CONFIG: u8 = 78;
@@ -135,6 +137,12 @@ enum Command {
         #[command(flatten)]
         manner: Manner,
     },
+    /// Write what is made from the program itself.
+    #[command(hide = true)]
+    Generate {
+        #[command(subcommand)]
+        what: generate::What,
+    },
 }
 
 /// What a command ended with: an exit code and a sentence.
@@ -167,7 +175,26 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let done = load(&line.config).and_then(|config| match line.command {
+    let Line { config: path, command } = line;
+    let done = match command {
+        // What needs no configuration.
+        Command::Generate { what } => generate::run(&what),
+        command => load(&path).and_then(|config| run(command, config)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, text }) => {
+            if !text.is_empty() {
+                eprintln!("ravenry: {text}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command, config: Config) -> Result<(), Failure> {
+    match command {
+        Command::Generate { what } => generate::run(&what),
         Command::Serve => serve::run(config),
         Command::Check => check::run(&config),
         Command::Status { json } => status::run(&config, json),
@@ -186,15 +213,6 @@ pub fn main() -> ExitCode {
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {
             operate::run(&config, &Ask::Follow, "the master is asked for its list; see `ravenry status`")
-        }
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { code, text }) => {
-            if !text.is_empty() {
-                eprintln!("ravenry: {text}");
-            }
-            ExitCode::from(code)
         }
     }
 }

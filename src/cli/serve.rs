@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -10,10 +11,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::deliveries::Deliveries;
-use super::desk::Desk;
+use super::desk::{Desk, Window};
 use super::imap_face::ImapFace;
 use super::{Failure, exit};
 use crate::admin::server::{ControlSocket, Operator};
+use crate::admin::web::Web;
 use crate::authority::guard::Guard;
 use crate::authority::machine::{Policy, State};
 use crate::authority::task::{Authority, Options};
@@ -25,6 +27,7 @@ use crate::net::secret::Secret;
 use crate::net::tls;
 use crate::net::users::Users;
 use crate::store::{Options as StoreOptions, Store};
+use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
 
 pub(super) fn run(config: Config) -> Result<(), Failure> {
@@ -52,27 +55,35 @@ async fn serve(config: Config) -> Result<(), Failure> {
         Failure::new(exit::UNAVAILABLE, format!("{what}: {error}"))
     };
     let mut stopping = Signals::new().map_err(|error| unavailable("signals", &error))?;
+    let recorder = metrics::record().map_err(|error| Failure::new(exit::SOFTWARE, error))?;
+    Metric::ConfigReloadSuccess.set(1.0);
+    Metric::ConfigReloadTime.set(unix() as f64);
     let store = open_store(&config)?;
     let (events, link_events) = mpsc::channel(64);
     let to_master = link_config(&config)?;
     let link = MasterLink::spawn(to_master.clone(), events);
     let authority = Authority::spawn(store, Arc::new(link), link_events, options(&config));
     let server = Server::new(server_config(&config)?, Arc::new(authority.clone()));
-    if let Some(listen) = config.metrics.as_ref().map(|metrics| metrics.listen) {
-        metrics::serve(listen).map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
-    }
     let deliveries = Deliveries::open(&config, &authority)?;
     let (stop, stopped) = watch::channel(false);
     let imap = ImapFace::start(&config, stopped.clone()).await?;
     let clients = imap.as_ref().map(|face| face.proxy.clone());
     let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone(), clients);
     let desk = Arc::new(desk);
+    let web = match config.metrics.as_ref().map(|metrics| metrics.listen) {
+        None => None,
+        Some(listen) => {
+            let web = Web::bind(listen).await.map_err(|error| unavailable(&listen.to_string(), &error))?;
+            let window = Arc::new(Window::new(Desk::clone(&desk), recorder.clone()));
+            Some(tokio::spawn(async move { web.serve(window).await }))
+        }
+    };
     let socket = ControlSocket::bind(&config.admin.socket)
         .await
         .map_err(|error| unavailable(&config.admin.socket.display().to_string(), &error))?;
     let answering = desk.clone();
     let control = tokio::spawn(async move { socket.serve(answering).await });
-    let measuring = tokio::spawn(measure(desk));
+    let measuring = tokio::spawn(measure(desk, recorder));
 
     let mut mail = JoinSet::new();
     if let (Some(deliveries), Some(lmtp)) = (deliveries, config.lmtp.clone()) {
@@ -96,6 +107,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     control.abort();
     measuring.abort();
+    if let Some(web) = web {
+        web.abort();
+    }
     let _ = control.await;
     outcome
 }
@@ -248,10 +262,12 @@ pub(super) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-async fn measure(desk: Arc<Desk>) {
+async fn measure(desk: Arc<Desk>, recorder: PrometheusHandle) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
-        metrics::record(&desk.status(), unix());
+        metrics::gauge(&desk.status(), unix());
+        // Durations are kept one by one until they are put into their buckets, scraped or not.
+        recorder.run_upkeep();
     }
 }

@@ -1,179 +1,79 @@
-//! Metrics: every name in one place. Base units; no label that names a user or a mailbox.
+//! The recorder behind `/metrics`, and the gauges that are read off where things stand.
 
-use std::net::SocketAddr;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::PrometheusBuilder;
-
-use crate::admin::status::Status;
+use super::metric::{BUCKETS, Metric};
+use crate::admin::status::{LmtpStatus, Status};
 use crate::authority::machine::State;
 
-/// Every metric.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Metric {
-    /// One series per state; 1 for the present one.
-    State,
-    /// Names in the list.
-    ListEntries,
-    /// Names whose changes the master has not been given yet.
-    JournalNames,
-    /// Age of the oldest of them.
-    JournalAgeSeconds,
-    /// Names that a person has to decide about.
-    Conflicts,
-    /// Names kept although the master's list takes them away.
-    Unconfirmed,
-    /// Writes to the master of unknown outcome.
-    Doubts,
-    /// Frontends connected to the stream.
-    Streams,
-    /// Changes that the slowest stream still has to be sent.
-    StreamLagMax,
-    /// 1 while the stream from the master is up.
-    MasterConnected,
-    /// Time since a NOOP of the master last proved that our list is its list.
-    BarrierAgeSeconds,
-    /// 1 when the store has failed.
-    StorePoisoned,
-    /// Clients of the face to the MTA.
-    LmtpSessions,
-    /// Recipients by what they were answered (label `outcome`), since the start.
-    LmtpRecipients,
-    /// Per frontend: 1 while it gets mail.
-    LmtpFrontendUp,
-    /// Per frontend: connections in use.
-    LmtpFrontendConnections,
-    /// Always 1; the version is a label.
-    BuildInfo,
-}
-
-impl Metric {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::State,
-        Self::ListEntries,
-        Self::JournalNames,
-        Self::JournalAgeSeconds,
-        Self::Conflicts,
-        Self::Unconfirmed,
-        Self::Doubts,
-        Self::Streams,
-        Self::StreamLagMax,
-        Self::MasterConnected,
-        Self::BarrierAgeSeconds,
-        Self::StorePoisoned,
-        Self::LmtpSessions,
-        Self::LmtpRecipients,
-        Self::LmtpFrontendUp,
-        Self::LmtpFrontendConnections,
-        Self::BuildInfo,
-    ];
-
-    /// The name that Prometheus knows.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::State => "ravenry_state",
-            Self::ListEntries => "ravenry_list_entries",
-            Self::JournalNames => "ravenry_journal_names",
-            Self::JournalAgeSeconds => "ravenry_journal_age_seconds",
-            Self::Conflicts => "ravenry_conflicts",
-            Self::Unconfirmed => "ravenry_unconfirmed",
-            Self::Doubts => "ravenry_doubts",
-            Self::Streams => "ravenry_streams",
-            Self::StreamLagMax => "ravenry_stream_lag_max",
-            Self::MasterConnected => "ravenry_master_connected",
-            Self::BarrierAgeSeconds => "ravenry_barrier_age_seconds",
-            Self::StorePoisoned => "ravenry_store_poisoned",
-            Self::LmtpSessions => "ravenry_lmtp_sessions",
-            Self::LmtpRecipients => "ravenry_lmtp_recipients_total",
-            Self::LmtpFrontendUp => "ravenry_lmtp_frontend_up",
-            Self::LmtpFrontendConnections => "ravenry_lmtp_frontend_connections",
-            Self::BuildInfo => "ravenry_build_info",
-        }
-    }
-
-    fn help(self) -> &'static str {
-        match self {
-            Self::State => "Who decides about the namespace; 1 for the present state",
-            Self::ListEntries => "Names in the mailbox list",
-            Self::JournalNames => "Names whose changes the master has not been given yet",
-            Self::JournalAgeSeconds => "Age of the oldest change that the master has not been given yet",
-            Self::Conflicts => "Names that differ here and at the master, for a person to decide",
-            Self::Unconfirmed => "Names kept although the master's list lacks, hides or moves them",
-            Self::Doubts => "Writes to the master whose outcome is unknown",
-            Self::Streams => "Frontends connected to the stream",
-            Self::StreamLagMax => "Changes that the slowest stream still has to be sent",
-            Self::MasterConnected => "1 while the stream from the master is up",
-            Self::BarrierAgeSeconds => "Time since a NOOP of the master proved that our list is its list",
-            Self::StorePoisoned => "1 when the store has failed and nothing more is promised",
-            Self::LmtpSessions => "Clients of the face to the MTA",
-            Self::LmtpRecipients => "Recipients by what they were answered, since the start",
-            Self::LmtpFrontendUp => "1 while a frontend gets mail",
-            Self::LmtpFrontendConnections => "Connections to a frontend that are in use",
-            Self::BuildInfo => "Always 1; the version is a label",
-        }
-    }
-
-    fn unit(self) -> Unit {
-        match self {
-            Self::JournalAgeSeconds | Self::BarrierAgeSeconds => Unit::Seconds,
-            _ => Unit::Count,
-        }
-    }
-}
-
-/// Serves `/metrics` on an address.
-pub fn serve(listen: SocketAddr) -> Result<(), String> {
-    let builder = PrometheusBuilder::new().with_http_listener(listen);
-    builder.install().map_err(|error| format!("metrics at {listen}: {error}"))?;
+/// Starts recording; the handle renders what `/metrics` shows.
+pub fn record() -> Result<PrometheusHandle, String> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(BUCKETS)
+        .and_then(|builder| builder.install_recorder())
+        .map_err(|error| format!("metrics: {error}"))?;
     for metric in Metric::ALL {
-        if metric.name().ends_with("_total") {
-            describe_counter!(metric.name(), metric.unit(), metric.help());
-        } else {
-            describe_gauge!(metric.name(), metric.unit(), metric.help());
-        }
+        metric.describe();
     }
-    Ok(())
+    Ok(recorder)
 }
 
 /// Sets every gauge from where things stand; `now` is in seconds since 1970.
-pub fn record(status: &Status, now: u64) {
-    for state in State::ALL {
-        let present = f64::from(u8::from(state.word() == status.state));
-        gauge!(Metric::State.name(), "state" => state.word()).set(present);
-    }
-    let set = |metric: Metric, value: f64| gauge!(metric.name()).set(value);
+pub fn gauge(status: &Status, now: u64) {
+    let flag = |is: bool| f64::from(u8::from(is));
     let age = |at: Option<u64>| at.map_or(0.0, |at| now.saturating_sub(at) as f64);
-    set(Metric::ListEntries, status.entries as f64);
-    set(Metric::JournalNames, status.journal as f64);
-    set(Metric::JournalAgeSeconds, age(status.journal_detail.oldest));
-    set(Metric::Conflicts, status.conflicts as f64);
-    set(Metric::Unconfirmed, status.unconfirmed as f64);
-    set(Metric::Doubts, status.doubts as f64);
-    set(Metric::Streams, status.streams as f64);
-    let lag = status.stream_detail.iter().map(|stream| stream.lag).max().unwrap_or(0);
-    set(Metric::StreamLagMax, lag as f64);
-    set(Metric::MasterConnected, f64::from(u8::from(status.master.connected)));
-    set(Metric::BarrierAgeSeconds, age(status.last_barrier.or(Some(status.started))));
-    set(Metric::StorePoisoned, f64::from(u8::from(status.store.poisoned.is_some())));
-    if let Some(lmtp) = &status.lmtp {
-        set(Metric::LmtpSessions, lmtp.sessions as f64);
-        let outcomes = [
-            ("delivered", lmtp.delivered),
-            ("queued", lmtp.queued),
-            ("deferred", lmtp.deferred),
-            ("refused", lmtp.refused),
-        ];
-        for (outcome, count) in outcomes {
-            counter!(Metric::LmtpRecipients.name(), "outcome" => outcome).absolute(count);
-        }
-        for frontend in &lmtp.frontends {
-            let up = f64::from(u8::from(frontend.down.is_none() && !frontend.drained));
-            let address = || frontend.address.clone();
-            gauge!(Metric::LmtpFrontendUp.name(), "frontend" => address()).set(up);
-            let in_use = frontend.in_use as f64;
-            gauge!(Metric::LmtpFrontendConnections.name(), "frontend" => address()).set(in_use);
-        }
+    for state in State::ALL {
+        Metric::State.set_for(&[("state", state.word())], flag(state.word() == status.state));
     }
-    gauge!(Metric::BuildInfo.name(), "version" => status.version.clone()).set(1.0);
+    Metric::StateStartTime.set(status.since as f64);
+    Metric::HeldByOperator.set(flag(status.held_by_operator));
+    Metric::MasterConnected.set(flag(status.master.connected));
+    Metric::BarrierAge.set(age(status.last_barrier.or(Some(status.started))));
+    Metric::ListEntries.set(status.entries as f64);
+    Metric::StorePoisoned.set(flag(status.store.poisoned.is_some()));
+    Metric::JournalNames.set(status.journal as f64);
+    Metric::JournalRecords.set(status.journal_detail.records as f64);
+    Metric::JournalAge.set(age(status.journal_detail.oldest));
+    Metric::ReplayPending.set(status.replaying as f64);
+    Metric::Conflicts.set(status.conflicts as f64);
+    Metric::Unconfirmed.set(status.unconfirmed as f64);
+    Metric::Doubts.set(status.doubts as f64);
+    Metric::Streams.set(status.streams as f64);
+    let lag = status.stream_detail.iter().map(|stream| stream.lag).max().unwrap_or(0);
+    Metric::StreamLagMax.set(lag as f64);
+    if let Some(lmtp) = &status.lmtp {
+        deliveries(lmtp);
+    }
+    Metric::BuildInfo.set_for(&[("version", status.version.clone())], 1.0);
+    Metric::StartTime.set(status.started as f64);
+}
+
+fn deliveries(lmtp: &LmtpStatus) {
+    Metric::LmtpSessions.set(lmtp.sessions as f64);
+    let outcomes = [
+        ("delivered", lmtp.delivered),
+        ("queued", lmtp.queued),
+        ("deferred", lmtp.deferred),
+        ("refused", lmtp.refused),
+    ];
+    for (outcome, so_far) in outcomes {
+        Metric::LmtpRecipients.counted_for(&[("outcome", outcome)], so_far);
+    }
+    for frontend in &lmtp.frontends {
+        let label = [("frontend", frontend.address.clone())];
+        let up = frontend.down.is_none() && !frontend.drained;
+        Metric::LmtpFrontendUp.set_for(&label, f64::from(u8::from(up)));
+        Metric::LmtpFrontendConnections.set_for(&label, frontend.in_use as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metric::STATES;
+
+    #[test]
+    fn the_states_of_the_metrics_are_those_of_the_machine() {
+        assert_eq!(State::ALL.map(State::word), STATES);
+    }
 }

@@ -1,4 +1,6 @@
-//! Metrics and logs.
+//! Metrics and logs. [`metric`] is a leaf that every room may use.
 
 pub mod log;
+pub mod metric;
 pub mod metrics;
+pub mod reference;

@@ -6,7 +6,7 @@ use super::{Keep, Task};
 use crate::authority::facts::Difference;
 use crate::authority::master::{Lost, MasterIdentity, MasterReply};
 use crate::authority::write::{Origin, Outcome, Write};
-use crate::list::{Entry, MailboxName};
+use crate::list::{Entry, Location, MailboxName};
 use crate::store::Change;
 
 /// Numbers a call of a face.
@@ -129,4 +129,19 @@ pub enum Decision {
     Enter(State, String),
     /// Something an operator should know, for the log.
     Notice(String),
+    /// Something that monitors count.
+    Count(Counted),
+}
+
+/// What monitors count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// The master was changed behind our back: about a mailbox here.
+    Bypassed(Option<Location>),
+    /// A conflict was recorded.
+    Conflict,
+    /// A fresh list of the master was not believed.
+    GuardTripped,
+    /// A name was compared with a returned master's list and settled.
+    ReplayStep,
 }

@@ -1,6 +1,6 @@
 //! What the master's stream says while we follow it.
 
-use super::{BarrierId, Decision, Job, Machine, Now, State};
+use super::{BarrierId, Counted, Decision, Job, Machine, Now, State};
 use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::master::Lost;
 use crate::list::{Entry, MailboxName, is_delete_mark};
@@ -89,6 +89,8 @@ impl Machine {
         {
             return Ok(());
         }
+        let place = line.as_ref().or(ours.as_ref()).map(|entry| entry.location.clone());
+        self.out.push(Decision::Count(Counted::Bypassed(place)));
         changes.push(Self::put(name, line.clone()));
         if unconfirmed {
             changes.push(Change::Confirm { name: name.clone() });

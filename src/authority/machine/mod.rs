@@ -30,7 +30,7 @@ mod tests;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-pub use event::{BarrierId, CallId, CommitId, Decision, Event, Now, SendId, State};
+pub use event::{BarrierId, CallId, CommitId, Counted, Decision, Event, Now, SendId, State};
 pub use orders::{Progress, Task};
 pub use resolve::Keep;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::{Decision, Job, Machine, State};
+use super::{Counted, Decision, Job, Machine, State};
 use crate::list::MailboxName;
 
 /// Where a name is on its way to agreement.
@@ -132,6 +132,7 @@ impl Machine {
             replay.comparing -= usize::from(stage == Stage::Comparing);
             replay.first_postponed.remove(name);
             replay.settled += 1;
+            self.out.push(Decision::Count(Counted::ReplayStep));
             self.pump();
         }
     }

@@ -1,6 +1,6 @@
 //! One name compared with the master's list, and put right.
 
-use super::{Busy, Decision, Job, Machine, Now, State};
+use super::{Busy, Counted, Decision, Job, Machine, Now, State};
 use crate::authority::evidence::Evidence;
 use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::master::{Lost, MasterReply};
@@ -67,7 +67,14 @@ impl Machine {
                 self.conclude(name, changes, None);
             }
             Step::Send => self.replay_ours(name, theirs, ours, &doubts, now),
-            Step::Adopt => self.adopt(name, theirs, changes, unconfirmed),
+            Step::Adopt => {
+                // What our own late write did is no news.
+                if !doubts.iter().any(|doubt| doubt.effect == theirs) {
+                    let place = theirs.as_ref().or(ours.as_ref()).map(|entry| entry.location.clone());
+                    self.out.push(Decision::Count(Counted::Bypassed(place)));
+                }
+                self.adopt(name, theirs, changes, unconfirmed);
+            }
             Step::Postpone => {
                 let waited = self.replay.as_mut().map(|replay| replay.postpone(name, now.since_start));
                 if waited.is_some_and(|waited| waited < self.policy.postpone) {
@@ -84,6 +91,7 @@ impl Machine {
                 let at_unix = conflict.as_ref().map_or(now.unix, |known| known.at_unix);
                 let base = base.flatten();
                 if conflict.is_none() {
+                    self.out.push(Decision::Count(Counted::Conflict));
                     self.out
                         .push(Decision::Notice(format!("conflict: {name} differs here and at the master")));
                 }
@@ -191,6 +199,7 @@ impl Machine {
                     self.fence(name, now);
                     return self.pump();
                 }
+                self.out.push(Decision::Count(Counted::Conflict));
                 self.out.push(Decision::Notice(format!("the master refused our {name}: {text}")));
                 let base = facts.base(name).ok().flatten().flatten();
                 let conflict = Conflict {

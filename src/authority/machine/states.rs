@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Decision, Job, Machine, Now, Replay, State, Unserved};
+use super::{Counted, Decision, Job, Machine, Now, Replay, State, Unserved};
 use crate::authority::facts::{Difference, Facts, Unreadable};
 use crate::authority::guard::suspicion;
 use crate::authority::master::MasterIdentity;
@@ -88,7 +88,12 @@ impl Machine {
             }
             State::StandingIn | State::Holding if self.poisoned => {}
             State::StandingIn | State::Holding => match judged {
-                Some(reason) if !reseeds => self.enter(State::Holding, reason),
+                Some(reason) if !reseeds => {
+                    if self.state != State::Holding {
+                        self.out.push(Decision::Count(Counted::GuardTripped));
+                    }
+                    self.enter(State::Holding, reason);
+                }
                 _ => self.start_replay(difference, facts),
             },
             State::Learning | State::Following | State::Replaying => {}

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -10,6 +11,7 @@ use crate::authority::feed::{Feed, Published};
 use crate::authority::machine::CommitId;
 use crate::list::{Entry, MailboxName};
 use crate::store::{Change, Store, StoreError};
+use crate::telemetry::metric::Metric;
 
 /// How many commits may wait for the disk: half of what the store takes before it calls itself busy. A
 /// master that changes more names at once waits its turn in here, one commit per name.
@@ -27,6 +29,7 @@ enum Submitted {
         id: Option<CommitId>,
         durable: Durable,
         publish: Option<(MailboxName, Option<Entry>)>,
+        since: Instant,
         _turn: OwnedSemaphorePermit,
     },
     Fence(oneshot::Sender<()>),
@@ -76,7 +79,7 @@ async fn submit(
             Step::Commit { id, changes, publish } => {
                 let Ok(turn) = turns.clone().acquire_owned().await else { return };
                 let durable = Box::pin(store.submit(changes));
-                Submitted::Commit { id, durable, publish, _turn: turn }
+                Submitted::Commit { id, durable, publish, since: Instant::now(), _turn: turn }
             }
         };
         if submitted.send(next).is_err() {
@@ -93,8 +96,9 @@ async fn publish(
     while let Some(step) = submitted.recv().await {
         match step {
             Submitted::Fence(reply) => drop(reply.send(())),
-            Submitted::Commit { id, durable, publish, _turn } => {
+            Submitted::Commit { id, durable, publish, since, _turn } => {
                 let result = durable.await;
+                Metric::CommitDuration.observe(since.elapsed());
                 match (&result, publish) {
                     (Ok(seq), Some((name, entry))) => feed.publish(Published { seq: *seq, name, entry }),
                     (Err(error), _) => tracing::error!(%error, "commit failed"),

@@ -1,14 +1,16 @@
 //! The loop: one event at a time into the machine, its decisions carried out in their order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::committer::Committer;
-use super::handle::{Options, Order, Standing};
+use super::handle::{Options, Order, Passage, Standing};
 use super::intake::{Intake, Outcome as Arrived, synced};
+use super::monitor;
+use super::pulse::Pulse;
 use crate::authority::facts::{Difference, Facts};
 use crate::authority::feed::Feed;
 use crate::authority::machine::{
@@ -32,6 +34,9 @@ const DOUBT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// How long what is under way may take when the process stops.
 const STOP_BOUND: Duration = Duration::from_secs(1);
+
+/// Changes of state that are remembered for people.
+const PASSAGES: usize = 20;
 
 /// What the handle asks of the task.
 pub(super) enum Command {
@@ -74,6 +79,7 @@ pub(super) struct Driver {
     started: Instant,
     attended: Instant,
     standing: watch::Sender<Standing>,
+    pulse: Pulse,
 }
 
 fn unix() -> u64 {
@@ -86,6 +92,7 @@ impl Driver {
         master: Arc<dyn Master>,
         feed: Feed,
         options: Options,
+        pulse: Pulse,
     ) -> (Self, watch::Receiver<Standing>) {
         let stats = store.stats();
         let age = stats.attended_at.map(|at| Duration::from_secs(unix().saturating_sub(at)));
@@ -115,6 +122,7 @@ impl Driver {
             last_barrier_unix: None,
             replaying: 0,
             progress: None,
+            history: VecDeque::new(),
         });
         let (done, finished) = mpsc::unbounded_channel();
         let committer = Committer::spawn(store.clone(), feed.clone(), done.clone());
@@ -135,6 +143,7 @@ impl Driver {
             started: now,
             attended: now,
             standing,
+            pulse,
         };
         (driver, watching)
     }
@@ -151,6 +160,7 @@ impl Driver {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.pulse.beat();
             // Not biased: a long list of the master's must not keep callers waiting, nor they it.
             tokio::select! {
                 Some(done) = self.finished.recv() => self.finished(done),
@@ -425,6 +435,7 @@ impl Driver {
             Decision::ForgetListed => self.facts.listed = None,
             Decision::Enter(state, reason) => self.entered(state, reason),
             Decision::Notice(text) => tracing::warn!("{text}"),
+            Decision::Count(counted) => monitor::count(&counted),
         }
     }
 
@@ -440,10 +451,15 @@ impl Driver {
             self.committer.submit(None, vec![Change::Synced(record)], None);
         }
         let (held, poisoned) = (self.machine.held(), self.machine.poisoned());
+        monitor::entered(self.standing.borrow().state, state);
         self.standing.send_modify(|standing| {
             if standing.state != state {
                 standing.since_unix = unix();
             }
+            if standing.history.len() >= PASSAGES {
+                standing.history.pop_front();
+            }
+            standing.history.push_back(Passage { at_unix: unix(), state, reason: reason.clone() });
             standing.state = state;
             standing.reason = reason;
             standing.held = held;

@@ -1,11 +1,13 @@
 //! What the faces and the operator hold of the authority.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::driver::{Caller, Command, Driver};
+use super::pulse::Pulse;
 use crate::authority::facts::Unreadable;
 use crate::authority::feed::{Feed, Subscription};
 use crate::authority::machine::{Keep, Policy, Progress, State, Task};
@@ -14,6 +16,7 @@ use crate::authority::namespace::{BARRIER_BOUND, Namespace};
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::list::{Entry, MailboxName};
 use crate::store::{Snapshot, Store};
+use crate::telemetry::metric::Metric;
 
 /// How many writes may be under way; more wait their turn. Half of what the store lets wait for its disk.
 const WRITES_UNDER_WAY: usize = 8192;
@@ -58,6 +61,19 @@ pub struct Standing {
     pub replaying: usize,
     /// How far the last change of the whole list is that a person ordered.
     pub progress: Option<Progress>,
+    /// The last changes of state, the newest last.
+    pub history: VecDeque<Passage>,
+}
+
+/// A change of state.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Passage {
+    /// When: seconds since 1970.
+    pub at_unix: u64,
+    /// Who decides since then.
+    pub state: State,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a person can order.
@@ -96,6 +112,7 @@ pub struct Authority {
     admission: Arc<Semaphore>,
     /// A write is answered within this, whatever happens.
     patience: Duration,
+    pulse: Pulse,
 }
 
 impl Authority {
@@ -108,16 +125,23 @@ impl Authority {
     ) -> Self {
         let (commands, received) = mpsc::channel(1024);
         let feed = Feed::default();
-        let (driver, standing) = Driver::new(store.clone(), master.clone(), feed.clone(), options);
+        let pulse = Pulse::default();
+        let (driver, standing) =
+            Driver::new(store.clone(), master.clone(), feed.clone(), options, pulse.clone());
         tokio::spawn(driver.run(received, events));
         let admission = Arc::new(Semaphore::new(WRITES_UNDER_WAY));
         let patience = options.policy.patience;
-        Self { commands, store, feed, master, standing, admission, patience }
+        Self { commands, store, feed, master, standing, admission, patience, pulse }
     }
 
     /// Where things stand, now and whenever it changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+
+    /// For how long the task has not come round: it does so every second, or it is stuck.
+    pub fn silence(&self) -> Duration {
+        self.pulse.silence()
     }
 
     /// The store, for statistics.
@@ -191,6 +215,7 @@ impl Authority {
 impl Namespace for Authority {
     fn write(&self, origin: Origin, write: Write) -> BoxFuture<Outcome> {
         let (commands, admission, patience) = (self.commands.clone(), self.admission.clone(), self.patience);
+        let (standing, command, asked) = (self.standing.clone(), write.verb(), Instant::now());
         Box::pin(async move {
             let expires = Instant::now() + patience;
             let answered = tokio::time::timeout_at(expires.into(), async move {
@@ -201,7 +226,12 @@ impl Namespace for Authority {
                 commands.send(Command::Write { origin, write, expires, caller }).await.ok()?;
                 answer.await.ok()
             });
-            answered.await.ok().flatten().unwrap_or(Outcome::Unavailable)
+            let outcome = answered.await.ok().flatten().unwrap_or(Outcome::Unavailable);
+            let state = standing.borrow().state.word();
+            Metric::Writes
+                .count_for(&[("command", command), ("outcome", outcome.word()), ("state", state)], 1);
+            Metric::WriteDuration.observe_for(&[("state", state)], asked.elapsed());
+            outcome
         })
     }
 

@@ -6,10 +6,14 @@
 //! | `driver` | the loop |
 //! | `intake` | the master's list, while it arrives |
 //! | `committer` | commits in order, then publishes in the same order |
+//! | `monitor` | what monitors count |
+//! | `pulse` | a sign of life |
 
 mod committer;
 mod driver;
 mod handle;
 mod intake;
+mod monitor;
+mod pulse;
 
-pub use handle::{Authority, Options, Order, Standing, Stopped};
+pub use handle::{Authority, Options, Order, Passage, Standing, Stopped};

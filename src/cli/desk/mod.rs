@@ -9,6 +9,7 @@
 //! | `status` | where things stand |
 //! | `task` | reseed, accept |
 //! | `turn` | what must not happen twice at a time |
+//! | `view` | what monitors and browsers see |
 
 mod backup;
 mod conflicts;
@@ -17,6 +18,7 @@ mod plan;
 mod status;
 mod task;
 mod turn;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,7 @@ use crate::imap::Proxy;
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
 use turn::Turns;
+pub(super) use view::Window;
 
 /// What the control socket reaches; clones are the same desk.
 #[derive(Clone)]

@@ -1,9 +1,9 @@
 //! Where things stand.
 
-use super::Desk;
+use super::{Desk, unix};
 use crate::admin::status::{
-    ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus, Status, StoreStatus,
-    StreamStatus,
+    ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus, PassageStatus,
+    Status, StoreStatus, StreamStatus,
 };
 use crate::authority::task::Standing;
 use crate::imap::{Health, Proxy};
@@ -57,8 +57,18 @@ pub(super) fn status(desk: &Desk) -> Status {
         },
         lmtp: desk.deliveries.as_ref().map(|deliveries| lmtp(&deliveries.face)),
         imap: desk.clients.as_ref().map(imap),
+        history: standing
+            .history
+            .into_iter()
+            .map(|passage| PassageStatus {
+                at: passage.at_unix,
+                state: passage.state.word().into(),
+                reason: passage.reason,
+            })
+            .collect(),
         version: env!("CARGO_PKG_VERSION").into(),
         started: desk.started,
+        now: unix(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::connection::{Connection, LinkError, unexpected};
 use crate::authority::master::{Lost, MasterReply};
 use crate::authority::write::Write;
 use crate::list::DELETE_MARK;
+use crate::telemetry::metric::Metric;
 
 /// Connections that carry writes, one at a time each.
 #[derive(Debug)]
@@ -54,7 +55,11 @@ impl Pool {
         *sent = true;
         connection.write(&request.bytes).await?;
         let mut reply = MasterReply::Done;
-        for _ in 0..request.replies {
+        for nth in 0..request.replies {
+            // The mark before a DELETE was taken: nobody held the name.
+            if nth > 0 && reply == MasterReply::Done {
+                Metric::CrashesAverted.count(1);
+            }
             reply = match connection.line().await? {
                 ServerLine::Status { status: Status::Ok, .. } => MasterReply::Done,
                 ServerLine::Status { status: Status::No | Status::Bad, text, tag: Some(_) } => {

@@ -180,7 +180,7 @@ impl World {
                 self.state = state;
             }
             Decision::Notice(text) => self.notices.push(text),
-            Decision::ForgetListed => {}
+            Decision::ForgetListed | Decision::Count(_) => {}
         }
     }
 
