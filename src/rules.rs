@@ -11,6 +11,7 @@ pub(crate) enum Rule {
     EveryWaitIsBounded = 6,
     UnknownOutcomesAreRecorded = 7,
     NoMassChangeUnasked = 10,
+    NoRemovalOnStaleEvidence = 12,
 }
 
 /// Whether a rule is kept here: always.

@@ -16,6 +16,8 @@ pub struct Unreadable(pub String);
 pub trait Facts {
     /// What the list holds.
     fn entry(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
+    /// The version of what the list holds: the number of the change that put it there.
+    fn version(&self, name: &MailboxName) -> Result<Option<u64>, Unreadable>;
     /// What the list held when the master's dump began, with which [`Difference`] was made.
     fn listed(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
     /// What the name was before our first write since the last sync; `None` when we wrote nothing.

@@ -31,6 +31,9 @@ pub trait Namespace: Send + Sync + 'static {
     /// What the list holds for one name.
     fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
 
+    /// What the list holds for one name, and the version of that.
+    fn versioned(&self, name: &MailboxName) -> Result<Option<(Entry, u64)>, Unreadable>;
+
     /// Whether a "no" of [`find`](Self::find), asked afterwards, can be relied on: the master decides, and a barrier
     /// proved just now that our list is its list. Never while standing in: the master may have known what it could
     /// not tell us any more. Takes [`BARRIER_BOUND`] at most.

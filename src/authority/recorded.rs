@@ -56,6 +56,10 @@ impl Facts for Recorded {
         Ok(self.store.get(name)?)
     }
 
+    fn version(&self, name: &MailboxName) -> Result<Option<u64>, Unreadable> {
+        Ok(self.store.snapshot()?.versioned(name)?.map(|(_, version)| version))
+    }
+
     fn listed(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
         match &self.listed {
             Some(snapshot) => Ok(snapshot.get(name)?),

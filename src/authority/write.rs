@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::list::{Acl, Entry, Location, MailboxName};
 
-/// One of the four changes of MUPDATE (RFC 3656 §4, and Cyrus's DEACTIVATE).
+/// One of the four changes of MUPDATE (RFC 3656 §4, and Cyrus's DEACTIVATE), or one of Ravenry's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Write {
     /// Take a name that nobody holds.
@@ -36,6 +36,13 @@ pub enum Write {
         /// The name.
         name: MailboxName,
     },
+    /// Forget a name that was found to be nobody's, unless it was written since (rule 12).
+    Forget {
+        /// The name.
+        name: MailboxName,
+        /// The version of its entry from before it was looked into, see [`crate::store::Snapshot::versioned`].
+        version: u64,
+    },
 }
 
 impl Write {
@@ -45,7 +52,8 @@ impl Write {
             Self::Reserve { name, .. }
             | Self::Activate { name, .. }
             | Self::Deactivate { name, .. }
-            | Self::Delete { name } => name,
+            | Self::Delete { name }
+            | Self::Forget { name, .. } => name,
         }
     }
 
@@ -56,7 +64,7 @@ impl Write {
                 Some(Entry::reserved(location.clone()))
             }
             Self::Activate { location, acl, .. } => Some(Entry::active(location.clone(), acl.clone())),
-            Self::Delete { .. } => None,
+            Self::Delete { .. } | Self::Forget { .. } => None,
         }
     }
 
@@ -67,6 +75,7 @@ impl Write {
             Self::Activate { .. } => "activate",
             Self::Deactivate { .. } => "deactivate",
             Self::Delete { .. } => "delete",
+            Self::Forget { .. } => "forget",
         }
     }
 }
@@ -111,6 +120,8 @@ pub enum Refusal {
     DoesNotExist,
     /// DEACTIVATE of a reservation.
     NotActive,
+    /// The name was written since it was looked into.
+    Changed,
     /// A person wants to decide about a name that nobody disputes.
     Undisputed,
     /// The master's own words.
@@ -124,6 +135,7 @@ impl Refusal {
             Self::AlreadyExists => "mailbox already exists",
             Self::DoesNotExist => "mailbox doesn't exist",
             Self::NotActive => "mailbox not currently active",
+            Self::Changed => "the name was written meanwhile",
             Self::Undisputed => "the name is neither in conflict nor unconfirmed",
             Self::Master(text) => text,
         }

@@ -28,6 +28,9 @@ impl Machine {
         }
         let name = call.write.name().clone();
         match self.judge(&name, facts) {
+            Ok(_) if Self::is_overtaken(&call.write, facts) => {
+                self.reply(call.id, Outcome::Refused(Refusal::Changed));
+            }
             Err(why) => {
                 self.unreadable(&why);
                 self.reply(call.id, Outcome::Unavailable);
@@ -40,6 +43,16 @@ impl Machine {
                 slot.waiting.push_front(Job::Call(call));
                 self.start_settle(&name, now, facts);
             }
+        }
+    }
+
+    /// Rule 12: what was found out about a name counts only as long as nobody wrote it.
+    fn is_overtaken(write: &Write, facts: &dyn Facts) -> bool {
+        match write {
+            Write::Forget { name, version } if kept(Rule::NoRemovalOnStaleEvidence) => {
+                facts.version(name) != Ok(Some(*version))
+            }
+            _ => false,
         }
     }
 
@@ -234,7 +247,7 @@ fn record(call: &Call, before: Option<Entry>, after: Option<Entry>, now: Now) ->
             Write::Reserve { .. } => Verb::Reserve,
             Write::Activate { .. } => Verb::Activate,
             Write::Deactivate { .. } => Verb::Deactivate,
-            Write::Delete { .. } => Verb::Delete,
+            Write::Delete { .. } | Write::Forget { .. } => Verb::Delete,
         },
         before,
         after,

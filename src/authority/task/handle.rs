@@ -256,6 +256,11 @@ impl Namespace for Authority {
         Ok(self.store.get(name)?)
     }
 
+    fn versioned(&self, name: &MailboxName) -> Result<Option<(Entry, u64)>, Unreadable> {
+        self.readable()?;
+        Ok(self.store.snapshot()?.versioned(name)?)
+    }
+
     fn is_current(&self) -> BoxFuture<bool> {
         let authority = self.clone();
         Box::pin(async move {

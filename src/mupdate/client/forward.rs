@@ -109,7 +109,7 @@ fn encode(write: &Write) -> Request {
             let location = text(location.as_bytes());
             put_command(&mut bytes, b"X0", &CommandBody::Reserve { mailbox, location });
         }
-        Write::Delete { .. } => {
+        Write::Delete { .. } | Write::Forget { .. } => {
             let location = Bytes::from_static(DELETE_MARK);
             put_command(&mut bytes, b"X0", &CommandBody::Reserve { mailbox: mailbox.clone(), location });
             put_command(&mut bytes, b"X1", &CommandBody::Delete { mailbox });

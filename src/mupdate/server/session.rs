@@ -113,7 +113,7 @@ impl Session {
             let held = self.namespace.find(write.name())?;
             let believed = match &write {
                 Write::Activate { location, .. } => self.disarm.may_activate(location, held.as_ref()),
-                Write::Delete { .. } => self.disarm.may_delete(held.as_ref()),
+                Write::Delete { .. } | Write::Forget { .. } => self.disarm.may_delete(held.as_ref()),
                 Write::Reserve { .. } | Write::Deactivate { .. } => true,
             };
             if !believed {

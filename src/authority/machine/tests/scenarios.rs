@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::super::{Event, Guard, Policy, Restored, State};
 use super::world::{ACCEPT, Link, List, RESEED, World, active, at, name};
-use crate::authority::facts::Difference;
+use crate::authority::facts::{Difference, Facts as _};
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Acl, Entry};
+use crate::rules::{Rule, without};
 
 /// Any name taken away is one too many.
 const STRICT: Guard = Guard { share: 0.0, at_least: 0, at_most: 0 };
@@ -417,4 +418,36 @@ fn what_an_earlier_comparison_settled_is_compared_again_with_a_newer_list() {
     world.commit_one();
     world.quiet();
     assert_eq!(world.theirs("user.alice"), Some(&active("be1!default", "alice\tlrs")));
+}
+
+/// A ghost is forgotten, when nobody wrote it since it was looked into.
+fn forget_a_ghost_written_meanwhile() -> Outcome {
+    let mut world = World::new(Policy::default(), alice());
+    let found = world.store.version(&name("user.alice")).unwrap().unwrap();
+    // While the backend is asked, the user makes the mailbox anew.
+    assert_eq!(world.ask(delete("user.alice")), Outcome::Done);
+    assert_eq!(world.ask(activate("user.alice", "be1!default", "alice\tlrs")), Outcome::Done);
+    world.ask(Write::Forget { name: name("user.alice"), version: found })
+}
+
+#[test]
+fn rule_12_a_ghost_that_was_written_meanwhile_is_not_forgotten() {
+    assert_eq!(forget_a_ghost_written_meanwhile(), Outcome::Refused(Refusal::Changed));
+    let _off = without(Rule::NoRemovalOnStaleEvidence);
+    assert_eq!(forget_a_ghost_written_meanwhile(), Outcome::Done, "the rule is what prevents it");
+}
+
+#[test]
+fn a_ghost_is_forgotten_following_and_standing_in() {
+    for master in [true, false] {
+        let mut world = World::new(Policy::default(), alice());
+        if !master {
+            world.master_dies();
+        }
+        let version = world.store.version(&name("user.alice")).unwrap().unwrap();
+        assert_eq!(world.ask(Write::Forget { name: name("user.alice"), version }), Outcome::Done);
+        assert_eq!(world.ours("user.alice"), None);
+        world.quiet();
+        assert_eq!(world.theirs("user.alice"), None, "with a master: {master}");
+    }
 }

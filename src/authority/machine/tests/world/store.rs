@@ -11,6 +11,7 @@ use crate::store::{Change, Conflict, Doubt, JournalRecord, Verb};
 #[derive(Clone, Default, Debug)]
 pub(in super::super) struct ModelStore {
     pub(in super::super) list: List,
+    pub(in super::super) versions: BTreeMap<Vec<u8>, u64>,
     pub(in super::super) journal: BTreeMap<Vec<u8>, Vec<JournalRecord>>,
     pub(in super::super) doubts: BTreeMap<Vec<u8>, Vec<Doubt>>,
     pub(in super::super) conflicts: BTreeMap<Vec<u8>, Conflict>,
@@ -29,6 +30,7 @@ impl ModelStore {
         match change {
             Change::Put { name, entry } => {
                 self.list.insert(key(name), entry.clone());
+                self.versions.insert(key(name), self.seq);
                 self.forgotten.remove(name.as_bytes());
             }
             Change::Remove { name } => {
@@ -70,6 +72,10 @@ impl ModelStore {
 impl Facts for ModelStore {
     fn entry(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
         Ok(self.list.get(name.as_bytes()).cloned())
+    }
+    fn version(&self, name: &MailboxName) -> Result<Option<u64>, Unreadable> {
+        let held = self.list.contains_key(name.as_bytes());
+        Ok(held.then(|| self.versions.get(name.as_bytes()).copied().unwrap_or(0)))
     }
     fn listed(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
         Ok(self.listed.get(name.as_bytes()).cloned())
