@@ -7,15 +7,19 @@
 //! - [`authority`]: who answers for the namespace: a pure state machine and the task that drives it.
 //! - [`net`]: listeners, TLS, SASL, deadlines, limits.
 //! - [`mupdate`]: the face to the murder (server) and to the master (client).
+//! - [`backends`]: what backends really hold; [`ghosts`]: what the list shows and nobody holds.
 //! - [`spool`]: deliveries that were accepted and could not be placed yet.
+//! - [`imap`]: the face to mail clients.
 //! - [`lmtp`]: the face to the MTA, and the way of deliveries to the frontends.
 //! - [`admin`], [`telemetry`]: control socket, metrics, logs.
 //! - [`config`], [`cli`]: the file and the commands.
 
 pub mod admin;
 pub mod authority;
+pub mod backends;
 pub mod cli;
 pub mod config;
+pub mod ghosts;
 pub mod imap;
 pub mod list;
 pub mod lmtp;

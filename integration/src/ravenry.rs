@@ -26,7 +26,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where it finds the real master, or a relay before it.
     pub master: SocketAddr,
-    /// Further lines for its configuration file, after all sections.
+    /// Further lines for its configuration file, after all sections; `{home}` in them is the directory of its files,
+    /// where `master-password` holds everybody's password.
     pub extra: String,
 }
 
@@ -226,7 +227,7 @@ impl Ravenry {
             listen = self.settings.listen,
             master = self.settings.master,
             metrics = self.metrics,
-            extra = self.settings.extra,
+            extra = self.settings.extra.replace("{home}", &self.home.display().to_string()),
         )
     }
 }

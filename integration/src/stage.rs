@@ -23,11 +23,18 @@ const LEARNING: Duration = Duration::from_secs(30);
 pub const IMAP: &str = "[imap]\nlisten = [\"{gateway}:1143\"]\nfrontends = [\"{fe1}:143\", \"{fe2}:143\"]\n\
                         allow_plaintext = true\ncheck_every = \"500ms\"\n";
 
+/// How Ravenry asks the backends what they hold.
+pub const BACKENDS: &str = "[backends]\nuser = \"cyrus\"\npassword_file = \"{home}/master-password\"\n\
+                            [backends.addresses]\n\"be1.murder.test\" = \"{be1}:143\"\n\
+                            \"be2.murder.test\" = \"{be2}:143\"\n";
+
 fn placed(murder: &Murder, extra: &str) -> String {
     let places = [
         ("{gateway}", murder.gateway().to_string()),
         ("{fe1}", murder.fe1.ip().to_string()),
         ("{fe2}", murder.fe2.ip().to_string()),
+        ("{be1}", murder.be1.ip().to_string()),
+        ("{be2}", murder.be2.ip().to_string()),
     ];
     places.into_iter().fold(extra.to_owned(), |text, (mark, address)| text.replace(mark, &address))
 }
@@ -50,7 +57,7 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything and waits until Ravenry follows the master and the frontends have their list. `extra`
-    /// is added to Ravenry's configuration; in it, `{gateway}`, `{fe1}` and `{fe2}` stand for the addresses that
+    /// is added to Ravenry's configuration; in it, `{gateway}`, `{fe1}`, `{be2}` and so on stand for the addresses that
     /// are known only then.
     pub async fn start(plan: Plan, extra: &str) -> Result<Self> {
         Self::start_in(Murder::prepare(plan).await?, extra).await

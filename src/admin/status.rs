@@ -1,5 +1,6 @@
 //! Where things stand, in a form for people and scripts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,6 +104,10 @@ pub struct LmtpStatus {
 pub struct ImapStatus {
     /// Connected, those that are logging in among them.
     pub sessions: usize,
+    /// Ghosts that were taken off the list since the start.
+    pub ghosts_forgotten: u64,
+    /// Commands that a backend refused because it had no word from its mupdate master, by server, since the start.
+    pub without_master: BTreeMap<String, u64>,
     /// The frontends; `in_use` counts their sessions.
     pub frontends: Vec<FrontendStatus>,
 }
@@ -239,7 +244,14 @@ impl fmt::Display for Status {
             }
         }
         if let Some(imap) = &self.imap {
-            row("mail clients", format!("{} sessions", imap.sessions))?;
+            let ghosts = imap.ghosts_forgotten;
+            row("mail clients", format!("{} sessions, {ghosts} ghosts taken off the list", imap.sessions))?;
+            for (server, count) in &imap.without_master {
+                row(
+                    "",
+                    format!("{server} had no word from its mupdate master {count} times: does it ask us?"),
+                )?;
+            }
             for frontend in &imap.frontends {
                 row("", frontend.to_string())?;
             }

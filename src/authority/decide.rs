@@ -33,9 +33,8 @@ pub(crate) fn decide(write: &Write, held: Option<&Entry>) -> Result<Option<Entry
             Some(_) => Ok(write.effect()),
         },
         // A DELETE of an unknown name crashes Cyrus; a NO would fail a user's RENAME. It is gone: OK.
-        (Write::Reserve { .. } | Write::Activate { .. }, None) | (Write::Delete { .. } | Write::Forget { .. }, _) => {
-            Ok(write.effect())
-        }
+        (Write::Reserve { .. } | Write::Activate { .. }, None)
+        | (Write::Delete { .. } | Write::Forget { .. }, _) => Ok(write.effect()),
     }
 }
 

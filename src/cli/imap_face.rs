@@ -1,25 +1,39 @@
 //! The face to mail clients, from its configuration.
 
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::onlooker::Onlooker;
 use super::{Failure, exit};
+use crate::authority::task::Authority;
 use crate::config::{Config, FrontendTls as Reach, Imap};
 use crate::imap::{FrontendTls, ImapConfig, Listening, Proxy};
 use crate::net::tls;
 
+/// What of it is to be seen and given orders.
+#[derive(Clone)]
+pub(super) struct Clients {
+    pub(super) proxy: Proxy,
+    pub(super) onlooker: Arc<Onlooker>,
+}
+
 /// The face while it listens.
 pub(super) struct ImapFace {
-    /// For status.
-    pub(super) proxy: Proxy,
+    pub(super) clients: Clients,
     listening: JoinHandle<()>,
 }
 
 impl ImapFace {
     /// Listens, where the configuration has an `[imap]`, until `stop` turns true. Mail clients can be served
     /// whatever the list is worth: they are passed on to frontends, which have their own.
-    pub(super) async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Option<Self>, Failure> {
+    pub(super) async fn start(
+        config: &Config,
+        authority: &Authority,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Option<Self>, Failure> {
         let Some(imap) = &config.imap else { return Ok(None) };
         let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
         let identity = match (&imap.certificate, &imap.key) {
@@ -28,7 +42,8 @@ impl ImapFace {
             }
             _ => None,
         };
-        let proxy = Proxy::start(proxy_config(imap)?, identity);
+        let onlooker = Onlooker::new(config, authority.clone())?;
+        let proxy = Proxy::start(proxy_config(imap)?, identity, onlooker.clone());
         let mut listeners = Vec::new();
         let clear = imap.listen.iter().map(|address| (address, Listening::Clear));
         for (address, listening) in
@@ -49,7 +64,7 @@ impl ImapFace {
             }
             while all.join_next().await.is_some() {}
         });
-        Ok(Some(Self { proxy, listening }))
+        Ok(Some(Self { clients: Clients { proxy, onlooker }, listening }))
     }
 
     /// Waits, bounded, until every session has come to its end.

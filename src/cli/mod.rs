@@ -8,6 +8,7 @@ mod desk;
 mod frontend;
 mod generate;
 mod imap_face;
+mod onlooker;
 mod operate;
 mod plan;
 mod reseed;

@@ -66,8 +66,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let server = Server::new(server_config(&config)?, Arc::new(authority.clone()));
     let deliveries = Deliveries::open(&config, &authority)?;
     let (stop, stopped) = watch::channel(false);
-    let imap = ImapFace::start(&config, stopped.clone()).await?;
-    let clients = imap.as_ref().map(|face| face.proxy.clone());
+    let imap = ImapFace::start(&config, &authority, stopped.clone()).await?;
+    let clients = imap.as_ref().map(|face| face.clients.clone());
     let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone(), clients);
     let desk = Arc::new(desk);
     let web = match config.metrics.as_ref().map(|metrics| metrics.listen) {

@@ -89,6 +89,9 @@ impl Config {
         if let Some(lmtp) = &self.lmtp {
             lmtp.check(&mut find);
         }
+        if let Some(backends) = &self.backends {
+            backends.check(&mut find);
+        }
         if let Some(imap) = &self.imap {
             imap.check(&mut find);
         }

@@ -1,5 +1,6 @@
 //! The configuration file: one TOML file, every key documented in `ravenry.example.toml`.
 
+mod backends;
 mod check;
 mod imap;
 mod lmtp;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use backends::Backends;
 pub use check::{Finding, Severity};
 pub use imap::{FrontendTls, Imap};
 pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
@@ -70,6 +72,8 @@ pub struct Config {
     pub lmtp: Option<Lmtp>,
     /// The face to mail clients.
     pub imap: Option<Imap>,
+    /// How backends are asked what they hold.
+    pub backends: Option<Backends>,
     /// The control socket.
     #[serde(default)]
     pub admin: Admin,

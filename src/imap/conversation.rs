@@ -23,6 +23,10 @@ const MAX_TAG: usize = 64;
 /// Commands remembered until they are answered.
 const MAX_PENDING: usize = 256;
 
+/// Our own question: how the frontend writes names to this client. The tag is one that no client uses.
+const QUESTION: &[u8] = b"Ravenry.1 NAMESPACE\r\n";
+const QUESTION_TAG: &[u8] = b"Ravenry.1";
+
 /// What a chunk became.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Passed {
@@ -39,6 +43,8 @@ pub(super) enum Notice {
     Confirmed(Acted),
     /// It refused one because it had no word from the mupdate master; the server's text.
     NoMaster(Acted, String),
+    /// How names are written: a reply `* NAMESPACE …`.
+    Namespace(Vec<u8>),
 }
 
 /// A command whose answer matters.
@@ -71,6 +77,25 @@ enum Answering {
     Refusal(BytesMut, Acted),
     /// What the frontend sent on confirming.
     Confirmation(Acted),
+    /// How names are written; a copy is kept.
+    Namespace(Vec<u8>),
+    /// The same in answer to our own question: not for the client.
+    ToUs(Vec<u8>),
+    /// The end of the answer to our own question.
+    Answered,
+}
+
+/// Our own question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Question {
+    #[default]
+    None,
+    /// It is to be asked at the next boundary.
+    Wanted,
+    /// It was sent; the next `* NAMESPACE` answers it, since Cyrus answers in order.
+    Asked,
+    /// The answer came; its end is still to come.
+    Heard,
 }
 
 /// See the module's page.
@@ -87,6 +112,7 @@ pub(super) struct Conversation {
     pending: VecDeque<Pending>,
     /// Answers of ours that wait for the end of a reply.
     inject: BytesMut,
+    question: Question,
     notices: Vec<Notice>,
     bye: bool,
 }
@@ -115,6 +141,22 @@ impl Conversation {
     /// Answers of ours for the client, if they may go now.
     pub(super) fn injected(&mut self) -> Option<BytesMut> {
         (!self.inject.is_empty() && self.server.at_boundary()).then(|| std::mem::take(&mut self.inject))
+    }
+
+    /// Somebody wants to know how names are written. A client that asks anyway asks for us too.
+    pub(super) fn want_namespace(&mut self) {
+        if self.question == Question::None && !self.pending.iter().any(|p| p.acted == Acted::Namespace) {
+            self.question = Question::Wanted;
+        }
+    }
+
+    /// A question of ours for the frontend, if it may go now.
+    pub(super) fn question(&mut self) -> Option<&'static [u8]> {
+        let now = self.question == Question::Wanted && self.client.at_boundary();
+        now.then(|| {
+            self.question = Question::Asked;
+            QUESTION
+        })
     }
 
     /// Bytes from the client.
@@ -217,7 +259,19 @@ impl Conversation {
             ReplyHead::Data(word) if word.eq_ignore_ascii_case(b"CAPABILITY") => {
                 Answering::Capabilities(BytesMut::new())
             }
+            ReplyHead::Data(word) if word.eq_ignore_ascii_case(b"NAMESPACE") => {
+                if self.question == Question::Asked {
+                    self.question = Question::Heard;
+                    Answering::ToUs(Vec::new())
+                } else {
+                    Answering::Namespace(Vec::new())
+                }
+            }
             ReplyHead::Data(_) => Answering::Unseen,
+            ReplyHead::Status { tag: Some(QUESTION_TAG), .. } if self.question != Question::None => {
+                self.question = Question::None;
+                Answering::Answered
+            }
             ReplyHead::Status { tag, condition, code } => {
                 self.bye |= condition == Condition::Bye;
                 let answered = tag.and_then(|tag| self.answered(tag));
@@ -257,13 +311,30 @@ impl Conversation {
                     self.answering = Answering::Unseen;
                 }
             }
+            Answering::Namespace(copy) => {
+                out.pass(bytes);
+                if copy.len() + bytes.len() <= MAX_WATCHED {
+                    copy.extend_from_slice(bytes);
+                }
+            }
+            Answering::ToUs(copy) => {
+                out.drop(bytes);
+                if copy.len() + bytes.len() <= MAX_WATCHED {
+                    copy.extend_from_slice(bytes);
+                }
+            }
+            Answering::Answered => out.drop(bytes),
             Answering::Unseen | Answering::Confirmation(_) => out.pass(bytes),
         }
         if !end {
             return;
         }
         match std::mem::take(&mut self.answering) {
-            Answering::Unseen => {}
+            Answering::Unseen | Answering::Answered => {}
+            Answering::Namespace(reply) | Answering::ToUs(reply) => {
+                self.notices.push(Notice::Namespace(reply))
+            }
+            Answering::Confirmation(Acted::Namespace) => {}
             Answering::Capabilities(reply) => {
                 let mut filtered = BytesMut::with_capacity(reply.len());
                 CapabilityFilter::after_login().put_reply(&mut filtered, &reply);
@@ -340,6 +411,7 @@ impl Acted {
                 let utf8 = words.iter().any(|word| word.to_ascii_uppercase().starts_with(b"UTF8="));
                 utf8.then_some(Self::Utf8)?
             }
+            CommandBody::Plain(Verb::Namespace) => Self::Namespace,
             CommandBody::Login { .. } | CommandBody::Authenticate { .. } | CommandBody::Plain(_) => {
                 return None;
             }

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
 use super::frontends::{FrontendStatus, Frontends};
 use super::wire::{WireError, hang_up};
-use super::{Hangup, ImapConfig, Shared, login, session};
+use super::{Hangup, ImapConfig, Observer, Shared, login, session};
 use crate::net::stop::until;
 use crate::net::stream::Stream;
 
@@ -72,7 +72,7 @@ impl Drop for Place {
 
 impl Proxy {
     /// A proxy; it begins to ask the frontends at once, and ends to when the last clone is dropped.
-    pub fn start(config: ImapConfig, tls: Option<Arc<TlsConfig>>) -> Self {
+    pub fn start(config: ImapConfig, tls: Option<Arc<TlsConfig>>, observer: Arc<dyn Observer>) -> Self {
         let frontends = Arc::new(Frontends::new(
             &config.frontends,
             config.frontend_tls.clone(),
@@ -90,7 +90,11 @@ impl Proxy {
             }
         });
         let sessions = Arc::new(Semaphore::new(config.max_sessions));
-        Self { shared: Arc::new(Shared { config, tls, frontends }), sessions, clients: Clients::default() }
+        Self {
+            shared: Arc::new(Shared { observer, config, tls, frontends }),
+            sessions,
+            clients: Clients::default(),
+        }
     }
 
     /// Connections, those that are logging in among them.

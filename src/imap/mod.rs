@@ -6,6 +6,7 @@
 //! | `login` | from a stranger to a session: greeting, STARTTLS, LOGIN, AUTHENTICATE |
 //! | `frontends` | which frontends answer, and the way to one |
 //! | `session` | one session from its login to its end |
+//! | `watch` | what a session shows of the murder |
 //! | `relay` | bytes between client and frontend, without buffers of its own |
 //! | `conversation` | what passes, what is rewritten, what is noticed. Pure |
 //! | `outcome` | the commands whose outcome matters. Pure |
@@ -20,6 +21,7 @@ mod relay;
 mod session;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use tokio_rustls::rustls::ServerConfig as TlsConfig;
 pub use frontends::{FrontendStatus, FrontendTls, Health};
 pub use listener::{Listening, Proxy};
 
+use crate::list::MailboxName;
 use crate::net::address::Trust;
 
 /// How the face to mail clients behaves.
@@ -84,8 +87,19 @@ impl ImapConfig {
     }
 }
 
+/// Who is told what sessions show of the murder.
+pub trait Observer: Send + Sync + 'static {
+    /// A frontend confirmed that a mailbox is gone: deleted, or renamed.
+    fn gone(&self, name: MailboxName);
+
+    /// A frontend refused a command because somebody had no word from the mupdate master; `name` is the mailbox, as
+    /// far as it is known, and `text` what the client was told.
+    fn without_master(&self, command: &'static str, name: Option<MailboxName>, text: &str);
+}
+
 /// What all sessions share.
 struct Shared {
+    observer: Arc<dyn Observer>,
     config: ImapConfig,
     tls: Option<Arc<TlsConfig>>,
     frontends: Arc<frontends::Frontends>,

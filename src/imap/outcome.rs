@@ -16,9 +16,19 @@ pub(super) enum Acted {
     Acl(Vec<u8>),
     /// `ENABLE UTF8=ACCEPT`: names are in UTF-8 from now on.
     Utf8,
+    /// `NAMESPACE`: the answer tells how names are written.
+    Namespace,
 }
 
 impl Acted {
+    /// The mailbox that it is about, as the client writes it.
+    pub(super) fn mailbox(&self) -> Option<&[u8]> {
+        match self {
+            Self::Create(name) | Self::Delete(name) | Self::Rename(name, _) | Self::Acl(name) => Some(name),
+            Self::Utf8 | Self::Namespace => None,
+        }
+    }
+
     /// The word for logs and metrics.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -27,13 +37,23 @@ impl Acted {
             Self::Rename(..) => "rename",
             Self::Acl(_) => "setacl",
             Self::Utf8 => "enable",
+            Self::Namespace => "namespace",
         }
     }
 }
 
 /// Whether commands with this verb are read.
 pub(super) fn is_watched(verb: Verb) -> bool {
-    matches!(verb, Verb::Create | Verb::Delete | Verb::Rename | Verb::SetAcl | Verb::DeleteAcl | Verb::Enable)
+    matches!(
+        verb,
+        Verb::Create
+            | Verb::Delete
+            | Verb::Rename
+            | Verb::SetAcl
+            | Verb::DeleteAcl
+            | Verb::Enable
+            | Verb::Namespace
+    )
 }
 
 /// How Cyrus says that it had no word from the mupdate master, in 3.x and before.

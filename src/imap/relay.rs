@@ -101,6 +101,11 @@ impl Relay {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Notice>, End>> {
         SHARED.with_borrow_mut(|buffer| {
             for _ in 0..ROUNDS {
+                if self.up.held.is_empty()
+                    && let Some(question) = self.conversation.question()
+                {
+                    self.up.unsent.extend_from_slice(question);
+                }
                 let up = self.pump_up(cx, buffer)?;
                 let down = self.pump_down(cx, buffer)?;
                 let notices = self.conversation.notices();
@@ -114,6 +119,11 @@ impl Relay {
             cx.waker().wake_by_ref();
             Poll::Pending
         })
+    }
+
+    /// Has the frontend asked how it writes names to this client; the answer is a notice.
+    pub(super) fn want_namespace(&mut self) {
+        self.conversation.want_namespace();
     }
 
     /// Whether the client waits for nothing: a good moment to say goodbye.

@@ -3,14 +3,13 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::conversation::Notice;
 use super::login::LoggedIn;
 use super::relay::{End, Relay};
+use super::watch::Watch;
 use super::wire::hang_up;
 use crate::net::stop::until;
 
@@ -39,7 +38,7 @@ pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::R
     let LoggedIn { mut relay, lease, user } = logged_in;
     let mut drained = lease.drained();
     let over = tokio::select! {
-        over = carry(shared, &mut relay, user.as_deref()) => over,
+        over = carry(shared, &mut relay, user) => over,
         () = until(&mut stop) => drain(shared, &mut relay).await,
         () = until(&mut drained) => drain(shared, &mut relay).await,
     };
@@ -68,7 +67,8 @@ pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::R
     over
 }
 
-async fn carry(shared: &Shared, relay: &mut Relay, user: Option<&[u8]>) -> Over {
+async fn carry(shared: &Shared, relay: &mut Relay, user: Option<Vec<u8>>) -> Over {
+    let mut watch = Watch::new(user);
     let patience = shared.config.idle_timeout;
     let idle = tokio::time::sleep(patience);
     tokio::pin!(idle);
@@ -76,7 +76,11 @@ async fn carry(shared: &Shared, relay: &mut Relay, user: Option<&[u8]>) -> Over 
         tokio::select! {
             biased;
             happened = poll_fn(|cx| relay.poll(cx)) => match happened {
-                Ok(notices) => notice(shared, user, notices),
+                Ok(notices) => {
+                    if watch.notice(notices, &*shared.observer) {
+                        relay.want_namespace();
+                    }
+                }
                 Err(end) => return end.into(),
             },
             () = &mut idle => {
@@ -105,16 +109,4 @@ async fn drain(shared: &Shared, relay: &mut Relay) -> Over {
             () = tokio::time::sleep(LOOK) => {}
         }
     }
-}
-
-fn notice(_shared: &Shared, _user: Option<&[u8]>, notices: Vec<Notice>) {
-    for notice in notices {
-        match notice {
-            Notice::Confirmed(_) => {}
-            Notice::NoMaster(acted, text) => {
-                tracing::warn!(command = acted.word(), %text, "a frontend had no word from the mupdate master");
-            }
-        }
-    }
-    let _ = BytesMut::new();
 }

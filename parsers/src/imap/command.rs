@@ -98,7 +98,7 @@ fn word(input: &[u8]) -> IResult<&[u8], &[u8]> {
 }
 
 /// A space and an `astring` (RFC 9051 §9), with escapes resolved.
-fn argument(input: &[u8]) -> IResult<&[u8], Cow<'_, [u8]>> {
+pub(super) fn argument(input: &[u8]) -> IResult<&[u8], Cow<'_, [u8]>> {
     preceded(tag(" "), alt((quoted, literal, map(atom, Cow::Borrowed)))).parse(input)
 }
 

@@ -11,7 +11,7 @@ pub(super) fn attend(desk: &Desk, ask: &FrontendAsk) -> Result<Value, String> {
         FrontendAsk::Resume { address } => (address, false),
     };
     // The same host has one address for mail and another for clients; either may be named.
-    if desk.clients.as_ref().is_some_and(|clients| clients.drain(address, drained)) {
+    if desk.clients.as_ref().is_some_and(|clients| clients.proxy.drain(address, drained)) {
         return Ok(Value::Null);
     }
     let deliveries =

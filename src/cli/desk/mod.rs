@@ -26,6 +26,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::deliveries::Deliveries;
+use super::imap_face::Clients;
 use super::serve::{guard, unix};
 use crate::admin::Ask;
 use crate::admin::server::{Operator, Session};
@@ -34,7 +35,6 @@ use crate::authority::guard::Guard;
 use crate::authority::master::BoxFuture;
 use crate::authority::task::{Authority, Order};
 use crate::config::Config;
-use crate::imap::Proxy;
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
 use turn::Turns;
@@ -46,7 +46,7 @@ pub(super) struct Desk {
     authority: Authority,
     server: Server,
     deliveries: Option<Deliveries>,
-    clients: Option<Proxy>,
+    clients: Option<Clients>,
     master_address: String,
     started: u64,
     turns: Turns,
@@ -61,7 +61,7 @@ impl Desk {
         server: Server,
         link: LinkConfig,
         deliveries: Option<Deliveries>,
-        clients: Option<Proxy>,
+        clients: Option<Clients>,
     ) -> Self {
         Self {
             link: Arc::new(link),

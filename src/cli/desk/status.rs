@@ -6,7 +6,8 @@ use crate::admin::status::{
     Status, StoreStatus, StreamStatus,
 };
 use crate::authority::task::Standing;
-use crate::imap::{Health, Proxy};
+use crate::cli::imap_face::Clients;
+use crate::imap::Health;
 use crate::list::Entry;
 use crate::lmtp::Face;
 
@@ -91,8 +92,8 @@ fn lmtp(face: &Face) -> LmtpStatus {
     }
 }
 
-fn imap(proxy: &Proxy) -> ImapStatus {
-    let frontends = proxy.frontends().into_iter().map(|frontend| {
+fn imap(clients: &Clients) -> ImapStatus {
+    let frontends = clients.proxy.frontends().into_iter().map(|frontend| {
         let (down, down_since) = match frontend.health {
             Health::Down(why, since) => (Some(why), Some(since)),
             Health::Up(_) | Health::Unknown => (None, None),
@@ -100,7 +101,12 @@ fn imap(proxy: &Proxy) -> ImapStatus {
         let (address, drained, in_use) = (frontend.address, frontend.drained, frontend.sessions);
         FrontendStatus { address, down, down_since, drained, in_use }
     });
-    ImapStatus { sessions: proxy.sessions(), frontends: frontends.collect() }
+    ImapStatus {
+        sessions: clients.proxy.sessions(),
+        ghosts_forgotten: clients.onlooker.ghosts_forgotten(),
+        without_master: clients.onlooker.without_master(),
+        frontends: frontends.collect(),
+    }
 }
 
 fn conflicts(desk: &Desk) -> Vec<ConflictStatus> {

@@ -4,6 +4,7 @@ mod client;
 mod stub;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,9 +12,18 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{ImapConfig, Listening, Proxy};
+use super::{ImapConfig, Listening, Observer, Proxy};
+use crate::list::MailboxName;
 use client::Client;
 use stub::{Part, Stub};
+
+/// Wants to know nothing.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn gone(&self, _: MailboxName) {}
+    fn without_master(&self, _: &'static str, _: Option<MailboxName>, _: &str) {}
+}
 
 /// A proxy in front of some stubs.
 struct Stage {
@@ -31,7 +41,7 @@ impl Stage {
         config.check_every = Duration::from_millis(50);
         config.drain = Duration::from_secs(1);
         change(&mut config);
-        let proxy = Proxy::start(config, None);
+        let proxy = Proxy::start(config, None, Arc::new(Nobody));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

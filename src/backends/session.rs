@@ -1,0 +1,175 @@
+//! One conversation with one backend.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Buf, BytesMut};
+use ravenry_parsers::imap::{Condition, Listed, ReplyHead, ServerEvent, ServerFramer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::names::{from_wire, to_wire};
+use super::{BackendError, Backends};
+use crate::list::MailboxName;
+
+/// The longest reply that is taken; a mailbox's name is far shorter.
+const MAX_REPLY: usize = 64 << 10;
+
+/// An administrator's session.
+#[derive(Debug)]
+pub struct Session {
+    server: String,
+    stream: TcpStream,
+    input: BytesMut,
+    framer: ServerFramer,
+    deadline: Duration,
+    separator: u8,
+    count: u32,
+}
+
+impl Session {
+    pub(super) async fn open(backends: &Backends, server: &str) -> Result<Self, BackendError> {
+        let deadline = backends.deadline;
+        let late = |_| BackendError::Late { server: server.into(), waited: deadline };
+        let failed = |error| BackendError::Io { server: server.into(), error };
+        let stream = tokio::time::timeout(deadline, TcpStream::connect(backends.address(server)))
+            .await
+            .map_err(late)?
+            .map_err(failed)?;
+        let mut session = Self {
+            server: server.into(),
+            stream,
+            input: BytesMut::new(),
+            framer: ServerFramer::default(),
+            deadline,
+            separator: b'.',
+            count: 0,
+        };
+        let greeting = session.reply().await?;
+        if !greeting.starts_with(b"* OK") {
+            return Err(session.said(&greeting));
+        }
+        let secret = format!("\0{}\0{}", backends.user, backends.password.expose());
+        session
+            .command(format!("AUTHENTICATE PLAIN {}", BASE64.encode(secret)).as_bytes(), |_, _| {})
+            .await?;
+        // The answer to an empty pattern is the separator alone (RFC 9051 §6.3.9).
+        let mut separator = None;
+        let learn =
+            |reply: &[u8], _| separator = separator.or(Listed::parse(reply).and_then(|root| root.separator));
+        session.command(b"LIST \"\" \"\"", learn).await?;
+        session.separator = separator.ok_or_else(|| session.said(b"it does not tell its separator"))?;
+        Ok(session)
+    }
+
+    /// Whether the backend holds a mailbox.
+    pub async fn holds(&mut self, name: &MailboxName) -> Result<bool, BackendError> {
+        let wire = to_wire(name, self.separator);
+        let command = [format!("LIST \"\" {{{}+}}\r\n", wire.len()).as_bytes(), &wire].concat();
+        let mut held = false;
+        self.command(&command, |reply, _| {
+            // The name can hold `%` or `*` and so match others.
+            held |= Listed::parse(reply).is_some_and(|listed| listed.exists() && *listed.name == *wire);
+        })
+        .await?;
+        Ok(held)
+    }
+
+    /// Every mailbox that the backend holds, in its own order. Returns how many there were; those whose names
+    /// cannot be names of the list are left out of `each` and counted.
+    pub async fn mailboxes(&mut self, mut each: impl FnMut(MailboxName)) -> Result<u64, BackendError> {
+        let mut count = 0;
+        self.command(b"LIST \"\" *", |reply, separator| {
+            if let Some(listed) = Listed::parse(reply).filter(Listed::exists) {
+                count += 1;
+                if let Some(name) = from_wire(&listed.name, separator) {
+                    each(name);
+                }
+            }
+        })
+        .await?;
+        Ok(count)
+    }
+
+    /// Ends the conversation in order.
+    pub async fn close(mut self) {
+        // It ends either way.
+        let _ = self.command(b"LOGOUT", |_, _| {}).await;
+    }
+
+    /// Runs a command to its end and shows each untagged reply, with the separator.
+    async fn command(&mut self, command: &[u8], mut each: impl FnMut(&[u8], u8)) -> Result<(), BackendError> {
+        self.count += 1;
+        let tag = format!("r{}", self.count);
+        let line = [tag.as_bytes(), b" ", command, b"\r\n"].concat();
+        let late = BackendError::Late { server: self.server.clone(), waited: self.deadline };
+        match tokio::time::timeout(self.deadline, self.stream.write_all(&line)).await {
+            Err(_) => return Err(late),
+            Ok(Err(error)) => return Err(BackendError::Io { server: self.server.clone(), error }),
+            Ok(Ok(())) => {}
+        }
+        loop {
+            let reply = self.reply().await?;
+            let mut rest: &[u8] = &reply;
+            let head = ServerFramer::default().next(&mut rest);
+            match head {
+                Ok(Some(ServerEvent::Begin(ReplyHead::Status { tag: Some(ended), condition, .. })))
+                    if ended == tag.as_bytes() =>
+                {
+                    return if condition == Condition::Ok { Ok(()) } else { Err(self.said(&reply)) };
+                }
+                Ok(Some(ServerEvent::Begin(ReplyHead::Continue))) => return Err(self.said(&reply)),
+                _ => each(&reply, self.separator),
+            }
+        }
+    }
+
+    /// The next reply, whole. Each has its own deadline: a long list takes its time and is never silent.
+    async fn reply(&mut self) -> Result<BytesMut, BackendError> {
+        let (server, waited) = (self.server.clone(), self.deadline);
+        match tokio::time::timeout(self.deadline, self.next_reply()).await {
+            Ok(reply) => reply,
+            Err(_) => Err(BackendError::Late { server, waited }),
+        }
+    }
+
+    async fn next_reply(&mut self) -> Result<BytesMut, BackendError> {
+        let mut reply = BytesMut::new();
+        loop {
+            let mut rest: &[u8] = &self.input;
+            let event =
+                self.framer.next(&mut rest).map_err(|fault| self.said(fault.to_string().as_bytes()))?;
+            let (part, end) = match event {
+                Some(ServerEvent::Begin(_)) => continue,
+                Some(ServerEvent::Part { bytes, end }) => (bytes.len(), end),
+                Some(ServerEvent::Partial) | None => {
+                    self.fill().await?;
+                    continue;
+                }
+            };
+            if reply.len() + part > MAX_REPLY {
+                return Err(self.said(b"a reply that is too long"));
+            }
+            reply.extend_from_slice(self.input.get(..part).unwrap_or_default());
+            self.input.advance(part);
+            if end {
+                return Ok(reply);
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), BackendError> {
+        self.input.reserve(16 << 10);
+        let failed = |error| BackendError::Io { server: self.server.clone(), error };
+        match self.stream.read_buf(&mut self.input).await.map_err(failed)? {
+            0 => Err(failed(std::io::ErrorKind::UnexpectedEof.into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn said(&self, what: &[u8]) -> BackendError {
+        let said = String::from_utf8_lossy(what).trim().chars().take(200).collect();
+        BackendError::Said { server: self.server.clone(), said }
+    }
+}

@@ -1,0 +1,75 @@
+//! What mail clients' sessions show of the murder, told to those whose business it is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Failure, exit};
+use crate::authority::namespace::Namespace as _;
+use crate::authority::task::Authority;
+use crate::backends::Backends;
+use crate::config::Config;
+use crate::ghosts::Ghosts;
+use crate::imap::Observer;
+use crate::list::MailboxName;
+use crate::net::secret::Secret;
+
+/// Counts, and looks into ghosts where `[backends]` says how.
+pub(super) struct Onlooker {
+    authority: Authority,
+    ghosts: Option<Ghosts>,
+    without_master: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Onlooker {
+    pub(super) fn new(config: &Config, authority: Authority) -> Result<Arc<Self>, Failure> {
+        let ghosts = match &config.backends {
+            None => None,
+            Some(asked) => {
+                let per_day = asked.ghosts_per_day;
+                Some(Ghosts::start(Arc::new(authority.clone()), backends(asked)?, per_day))
+            }
+        };
+        Ok(Arc::new(Self { authority, ghosts, without_master: Mutex::default() }))
+    }
+
+    /// Ghosts that were taken off the list since the start.
+    pub(super) fn ghosts_forgotten(&self) -> u64 {
+        self.ghosts.as_ref().map_or(0, Ghosts::forgotten)
+    }
+
+    /// Commands refused because somebody had no word from the mupdate master, by backend (`?` where that is not known).
+    pub(super) fn without_master(&self) -> BTreeMap<String, u64> {
+        self.without_master.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The backends, as the configuration says that they are asked.
+pub(super) fn backends(asked: &crate::config::Backends) -> Result<Backends, Failure> {
+    let password = Secret::read(&asked.password_file)
+        .map_err(|error| Failure::new(exit::CONFIG, format!("{}: {error}", asked.password_file.display())))?;
+    let (user, addresses) = (asked.user.clone(), asked.addresses.clone());
+    Ok(Backends { user, password, addresses, deadline: asked.deadline.get() })
+}
+
+impl Observer for Onlooker {
+    fn gone(&self, name: MailboxName) {
+        if let Some(ghosts) = &self.ghosts {
+            ghosts.suspect(name);
+        }
+    }
+
+    fn without_master(&self, command: &'static str, name: Option<MailboxName>, text: &str) {
+        // A new mailbox has no entry yet; the mailbox above it is on the same backend.
+        let holder = |mut name: MailboxName| loop {
+            if let Some(entry) = self.authority.find(&name).ok().flatten() {
+                return Some(String::from_utf8_lossy(entry.location.server()).into_owned());
+            }
+            let above = name.as_bytes().iter().rposition(|byte| *byte == b'.')?;
+            name = MailboxName::new(name.as_bytes().get(..above)?).ok()?;
+        };
+        let server = name.and_then(holder).unwrap_or_else(|| "?".to_owned());
+        tracing::warn!(command, %server, %text, "refused for want of the mupdate master: does it ask us?");
+        let mut counts = self.without_master.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(server).or_default() += 1;
+    }
+}

@@ -1,0 +1,199 @@
+//! Ghosts: mailboxes that the list still shows although a frontend confirmed that they are gone.
+//!
+//! With `delete_mode: immediate` a Cyrus backend never tells the master of a DELETE, and every frontend goes on
+//! listing the mailbox. The face to mail clients sees the confirmation and suspects the name; here the suspicion
+//! is looked into, and the name forgotten only when rule 12 allows it: the backend itself says that it does not
+//! hold it, on the same session says that it does hold another of its mailboxes, nobody wrote the name meanwhile,
+//! and not too many were forgotten for that backend today.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::authority::facts::Unreadable;
+use crate::authority::namespace::Namespace;
+use crate::authority::write::{Origin, Outcome, Write};
+use crate::backends::{BackendError, Backends, Session};
+use crate::list::{Entry, MailboxName};
+
+/// Suspicions that wait to be looked into; more are dropped, and the ghosts stay until an audit.
+const WAITING: usize = 1024;
+
+/// How long a backend's session is kept for the next suspicion.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// How much of the list is looked through for a mailbox that the backend must hold.
+const SEARCHED_BYTES: usize = 1 << 20;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Why a suspicion came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Kept {
+    #[error("the list does not show it")]
+    NotListed,
+    #[error("the master, or a backend, is writing it")]
+    InDoubt,
+    #[error("the backend holds it")]
+    Held,
+    #[error("no other mailbox of {0} to compare with")]
+    NoControl(String),
+    #[error("{0} denies a mailbox that it must hold: what it says of others proves nothing")]
+    Unbelievable(String),
+    #[error("so many of {0} were forgotten today that a person should look")]
+    TooMany(String),
+    #[error("it was written meanwhile")]
+    Changed,
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// Where suspicions go; clones are the same place.
+#[derive(Clone, Debug)]
+pub struct Ghosts {
+    suspicions: mpsc::Sender<MailboxName>,
+    forgotten: Arc<AtomicU64>,
+}
+
+impl Ghosts {
+    /// Begins to look into suspicions. `per_day`: so many names of one backend may be forgotten in a day.
+    pub fn start(namespace: Arc<dyn Namespace>, backends: Backends, per_day: u32) -> Self {
+        let (suspicions, received) = mpsc::channel(WAITING);
+        let forgotten = Arc::<AtomicU64>::default();
+        let watch = Watch {
+            namespace,
+            backends,
+            per_day,
+            counts: HashMap::new(),
+            sessions: HashMap::new(),
+            forgotten: forgotten.clone(),
+        };
+        tokio::spawn(watch.run(received));
+        Self { suspicions, forgotten }
+    }
+
+    /// A frontend confirmed that a mailbox is gone.
+    pub fn suspect(&self, name: MailboxName) {
+        if self.suspicions.try_send(name).is_err() {
+            tracing::warn!("too many ghosts at once: some are left for an audit");
+        }
+    }
+
+    /// How many names were forgotten since the start.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+}
+
+struct Watch {
+    namespace: Arc<dyn Namespace>,
+    backends: Backends,
+    per_day: u32,
+    /// Names forgotten for each server, and since when they are counted.
+    counts: HashMap<String, (Instant, u32)>,
+    sessions: HashMap<String, (Session, Instant)>,
+    forgotten: Arc<AtomicU64>,
+}
+
+impl Watch {
+    async fn run(mut self, mut suspicions: mpsc::Receiver<MailboxName>) {
+        loop {
+            let next = if self.sessions.is_empty() {
+                Ok(suspicions.recv().await)
+            } else {
+                tokio::time::timeout(KEPT, suspicions.recv()).await
+            };
+            match next {
+                Ok(None) => return,
+                Ok(Some(name)) => match self.look_into(&name).await {
+                    Ok(entry) => {
+                        self.forgotten.fetch_add(1, Ordering::Relaxed);
+                        tracing::info!(%name, location = %entry.location, "a ghost is off the list");
+                    }
+                    Err(Kept::NotListed) => {}
+                    Err(why) => tracing::info!(%name, %why, "suspected to be a ghost, and kept"),
+                },
+                Err(_) => {
+                    for (_, (session, _)) in std::mem::take(&mut self.sessions) {
+                        session.close().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_into(&mut self, name: &MailboxName) -> Result<Entry, Kept> {
+        // What the backend told the master before it answered its client is in the list after this.
+        self.namespace.barrier().await;
+        let Some((entry, version)) = self.namespace.versioned(name)?.filter(|(entry, _)| entry.is_active())
+        else {
+            return Err(Kept::NotListed);
+        };
+        if self.namespace.is_in_doubt(name) {
+            return Err(Kept::InDoubt);
+        }
+        let server = String::from_utf8_lossy(entry.location.server()).into_owned();
+        if self.counted(&server) >= self.per_day {
+            return Err(Kept::TooMany(server));
+        }
+        let control = self.control(name, &entry)?.ok_or_else(|| Kept::NoControl(server.clone()))?;
+        let mut session = match self.sessions.remove(&server) {
+            Some((session, since)) if since.elapsed() < KEPT => session,
+            _ => self.backends.open(&server).await?,
+        };
+        let held = session.holds(name).await?;
+        // Asked afterwards: had the backend lost its list while it answered, it would deny this one too.
+        let believable = session.holds(&control).await?;
+        self.sessions.insert(server.clone(), (session, Instant::now()));
+        if !believable {
+            return Err(Kept::Unbelievable(server));
+        }
+        if held {
+            return Err(Kept::Held);
+        }
+        let origin = Origin { identity: "ravenry".into(), peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+        match self.namespace.write(origin, Write::Forget { name: name.clone(), version }).await {
+            Outcome::Done => {
+                self.count(server);
+                Ok(entry)
+            }
+            Outcome::Refused(_) | Outcome::Unavailable => Err(Kept::Changed),
+        }
+    }
+
+    fn counted(&self, server: &str) -> u32 {
+        self.counts.get(server).filter(|(since, _)| since.elapsed() < DAY).map_or(0, |(_, count)| *count)
+    }
+
+    fn count(&mut self, server: String) {
+        let counted = self.counts.entry(server).or_insert_with(|| (Instant::now(), 0));
+        if counted.0.elapsed() >= DAY {
+            *counted = (Instant::now(), 0);
+        }
+        counted.1 += 1;
+    }
+
+    /// Another mailbox that the list places on the same backend: a neighbour, else one from the list's beginning.
+    fn control(&self, name: &MailboxName, entry: &Entry) -> Result<Option<MailboxName>, Kept> {
+        let list = self.namespace.snapshot()?;
+        for after in [Some(name), None] {
+            let part = list.chunk(after, SEARCHED_BYTES).map_err(Unreadable::from)?;
+            let fits = |(other, held): &(MailboxName, Entry)| {
+                other != name && held.is_active() && held.location.same_server(&entry.location)
+            };
+            // A mailbox below the ghost may be about to go with it.
+            let below = |other: &MailboxName| other.as_bytes().starts_with(name.as_bytes());
+            if let Some((control, _)) = part.into_iter().filter(fits).find(|(other, _)| !below(other)) {
+                return Ok(Some(control));
+            }
+        }
+        Ok(None)
+    }
+}
