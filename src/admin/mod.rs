@@ -15,6 +15,7 @@
 
 pub mod client;
 mod conflicts;
+mod list;
 mod plan;
 pub mod server;
 pub mod status;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use conflicts::{ConflictsAsk, Disagreement, Dispute, Keep};
+pub use list::{Form, ListAsk, TakenIn};
 pub use plan::{For, PlanSummary, StepLine};
 pub use tasks::Ended;
 
@@ -73,6 +75,8 @@ pub enum Ask {
     },
     /// Frontends that deliver.
     Frontend(FrontendAsk),
+    /// The list itself.
+    List(ListAsk),
     /// Copy the state into a new file.
     Backup {
         /// Where; an absolute path, as the running Ravenry sees it.
@@ -99,7 +103,10 @@ pub enum FrontendAsk {
 impl Ask {
     /// How many bytes follow the request's line.
     pub fn bytes(&self) -> u64 {
-        0
+        match self {
+            Self::List(ListAsk::Import { bytes, .. }) => *bytes,
+            _ => 0,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Intent {
     Reseed,
     /// Everything of the master's comes here.
     Accept,
+    /// What another list has more than ours comes here; nothing else changes.
+    Import,
 }
 
 /// Whose list changes.
@@ -143,6 +145,12 @@ impl Planner {
         self.differ.push(part)
     }
 
+    /// The other list is complete: how many names it has more, and how many of ours it lacks, hides or moves.
+    pub fn counts(self) -> Result<(u64, u64), StoreError> {
+        let (difference, _) = self.differ.finish(Duration::ZERO)?;
+        Ok((difference.only_theirs, difference.taken))
+    }
+
     /// The master's list is complete.
     pub fn finish(self, intent: Intent, guard: Guard) -> Result<Plan, Unreadable> {
         let Self { differ, store } = self;
@@ -185,6 +193,10 @@ fn step(
     let (side, act, waits) = match (intent, advice) {
         (_, Step::Agreed) => return Ok(None),
         (Intent::Accept, _) => (Side::Here, here, false),
+        // What their list lacks is no reason for anything.
+        (Intent::Import, _) if theirs.is_none() => return Ok(None),
+        (Intent::Import, Step::Adopt) if ours.is_none() => (Side::Here, Act::Add, false),
+        (Intent::Import, _) => (Side::Neither, Act::Conflict, true),
         (_, Step::Send) => (Side::Master, at_master, false),
         (_, Step::Postpone) => (Side::Master, at_master, true),
         (_, Step::Adopt) => (Side::Here, here, false),
@@ -193,6 +205,9 @@ fn step(
     };
     let why = match intent {
         Intent::Accept => "a person says that the master's list is right",
+        Intent::Import if act == Act::Add => "only the other list has it",
+        Intent::Import if ours.is_none() => "it was removed here",
+        Intent::Import => "ours is another, and is kept",
         Intent::Reseed | Intent::Replay => evidence.why(intent == Intent::Reseed),
     };
     let (before, after) = if side == Side::Master { (theirs, ours) } else { (ours, theirs) };

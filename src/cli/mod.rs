@@ -8,6 +8,7 @@ mod desk;
 mod frontend;
 mod generate;
 mod imap_face;
+mod list;
 mod onlooker;
 mod operate;
 mod plan;
@@ -32,6 +33,7 @@ mod exit {
     /// Not of sysexits.h: what was compared differs.
     pub(super) const DIFFERENT: u8 = 1;
     pub(super) const USAGE: u8 = 64;
+    pub(super) const NO_INPUT: u8 = 66;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const SOFTWARE: u8 = 70;
     pub(super) const IO: u8 = 74;
@@ -118,6 +120,13 @@ enum Command {
         /// For so long.
         #[arg(long = "for", value_name = "HOURS", default_value_t = 24)]
         hours: u64,
+    },
+    /// The list itself: look, write it to a file, take one in.
+    List {
+        #[command(subcommand)]
+        command: list::ListCommand,
+        #[command(flatten)]
+        manner: Manner,
     },
     /// Names that differ here and at the master, for a person to decide.
     Conflicts {
@@ -208,6 +217,7 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
             let ask = Ask::Expect { server: Text::new(remove_server.as_bytes()), seconds };
             operate::run(&config, &ask, &format!("names of {remove_server} may go for {hours} h"))
         }
+        Command::List { command, manner } => list::run(&config, command, manner),
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
         Command::Frontend { command } => frontend::run(&config, command),
         Command::Backup { file, manner } => backup::run(&config, &file, manner),

@@ -1,6 +1,7 @@
 //! The mailbox list as the murder's protocol knows it: names, the order they are kept in, where each
 //! mailbox lives, who may use it, and whether it exists yet. Pure: no protocol, no disk, no clock.
 
+pub mod dump;
 mod entry;
 mod merge;
 mod name;

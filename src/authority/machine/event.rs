@@ -89,6 +89,8 @@ pub enum Event {
     StandIn,
     /// A person lets the master decide again.
     Follow,
+    /// Our list was taken from elsewhere, at a person's word, and may be served; from where.
+    Learned(String),
     /// A person orders a change of the whole list.
     Begin(Task),
     /// That change came to nothing.

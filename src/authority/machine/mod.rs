@@ -278,6 +278,7 @@ impl Machine {
             Event::MasterLost(reason) => self.master_lost(reason, now),
             Event::StandIn => self.stand_in(),
             Event::Follow => self.follow(),
+            Event::Learned(from) => self.believe(&from),
             Event::Begin(task) => self.begin(task),
             Event::GiveUp(why) => self.give_up(why),
             Event::Resolve(call, name, keep) => self.enqueue(name, Job::Resolve(call, keep)),

@@ -77,6 +77,17 @@ impl Machine {
         }
     }
 
+    /// A person believes the list that is ours now: it is served, and compared with the master's when that comes.
+    pub(super) fn believe(&mut self, from: &str) {
+        if self.state == State::Learning && !self.poisoned {
+            self.unserved = None;
+            self.known_master = None;
+            self.unfinished.clear();
+            self.enter(State::StandingIn, format!("an operator believes the list of {from}"));
+            self.out.push(Decision::Reconnect);
+        }
+    }
+
     /// Begins a task: the master's list is asked for afresh, and the rest follows when it is here.
     pub(super) fn begin(&mut self, task: Task) {
         if self.objection(task).is_some() {

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::committer::Committer;
 use super::handle::{Options, Order, Passage, Standing};
-use super::intake::{Intake, Outcome as Arrived, synced};
+use super::intake::{Intake, Outcome as Arrived, forget_what_is_overtaken, synced};
 use super::monitor;
 use super::pulse::Pulse;
 use crate::authority::facts::{Difference, Facts};
@@ -20,7 +20,7 @@ use crate::authority::master::{LinkEpoch, LinkEvent, Lost, Master, MasterIdentit
 use crate::authority::recorded::Recorded;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::list::{self, MailboxName};
-use crate::store::{Change, Doubt, Store, StoreError};
+use crate::store::{Change, Doubt, Loader, Store, StoreError};
 
 /// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
 /// had the OK can deadlock with itself (Cyrus issue 5926).
@@ -45,6 +45,7 @@ pub(super) enum Command {
     Silent(Lost),
     Order(Order, oneshot::Sender<Result<(), String>>),
     Resolve { name: MailboxName, keep: Keep, caller: Caller },
+    Believe { loader: Loader, from: String, reply: oneshot::Sender<Result<(), String>> },
     Stop(oneshot::Sender<()>),
 }
 
@@ -181,6 +182,9 @@ impl Driver {
                         self.standing.send_if_modified(|s| s.last_barrier_unix.replace(at) != Some(at));
                         self.committer.fence(reply);
                     }
+                    Some(Command::Believe { loader, from, reply }) => {
+                        let _ = reply.send(self.believe(loader, from).await);
+                    }
                     Some(command) => self.command(command),
                 },
                 _ = tick.tick() => self.tick(),
@@ -214,8 +218,22 @@ impl Driver {
                 self.callers.insert(id, caller);
                 self.feed_machine(Event::Resolve(id, name, keep));
             }
-            Command::Fence(_) | Command::Stop(_) => {}
+            Command::Fence(_) | Command::Believe { .. } | Command::Stop(_) => {}
         }
+    }
+
+    async fn believe(&mut self, loader: Loader, from: String) -> Result<(), String> {
+        if self.machine.state() != State::Learning {
+            return Err("there is a list that is served by now; nothing was changed".into());
+        }
+        self.intake = Intake::Idle;
+        let failed = |error: StoreError| error.to_string();
+        loader.finish(synced(None, unix())).await.map_err(failed)?;
+        forget_what_is_overtaken(&self.facts.store).await.map_err(failed)?;
+        self.facts.store.commit(vec![Change::Attended { at_unix: unix() }]).await.map_err(failed)?;
+        self.replace = false;
+        self.feed_machine(Event::Learned(from));
+        Ok(())
     }
 
     fn order(&mut self, order: Order) -> Result<(), String> {

@@ -15,7 +15,7 @@ use crate::authority::master::{BoxFuture, LinkEvent, Master, MasterIdentity};
 use crate::authority::namespace::{BARRIER_BOUND, Namespace};
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::list::{Entry, MailboxName};
-use crate::store::{Snapshot, Store};
+use crate::store::{Loader, Snapshot, Store};
 use crate::telemetry::metric::Metric;
 
 /// How many writes may be under way; more wait their turn. Half of what the store lets wait for its disk.
@@ -159,6 +159,16 @@ impl Authority {
         let (reply, taken) = oneshot::channel();
         let stopped = |_| Stopped.to_string();
         self.commands.send(Command::Order(order, reply)).await.map_err(|_| Stopped.to_string())?;
+        taken.await.map_err(stopped)?
+    }
+
+    /// Puts a list in the place of ours that is not served, and serves it from now on. The error is a sentence for
+    /// the operator.
+    pub async fn believe(&self, loader: Loader, from: String) -> Result<(), String> {
+        let (reply, taken) = oneshot::channel();
+        let stopped = |_| Stopped.to_string();
+        let command = Command::Believe { loader, from, reply };
+        self.commands.send(command).await.map_err(|_| Stopped.to_string())?;
         taken.await.map_err(stopped)?
     }
 

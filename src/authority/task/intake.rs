@@ -101,8 +101,71 @@ async fn forget_what_we_owed(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A list that the murder lives by is ours now. What we owed the master is owed still where that list shows that
+/// it came to pass; a name that went on without us is not taken back to what it was.
+pub(super) async fn forget_what_is_overtaken(store: &Store) -> Result<(), StoreError> {
+    let snapshot = store.snapshot()?;
+    let mut changes: Vec<Change> = Vec::new();
+    for name in journalled(&snapshot)? {
+        let newest = snapshot.journal_of(&name)?.pop().and_then(|journalled| journalled.record.after);
+        if newest != snapshot.get(&name)? {
+            changes.push(Change::Settle { name, upto: u64::MAX });
+        }
+    }
+    changes.extend(conflicting(&snapshot)?.into_iter().map(|name| Change::ResolveConflict { name }));
+    changes.extend(unconfirmed(&snapshot)?.into_iter().map(|name| Change::Confirm { name }));
+    if !changes.is_empty() {
+        store.commit(changes).await?;
+    }
+    Ok(())
+}
+
 /// The record of a completed comparison.
 pub(super) fn synced(identity: Option<&MasterIdentity>, at_unix: u64) -> Synced {
     let text = |pick: fn(&MasterIdentity) -> &String| identity.map(pick).cloned().unwrap_or_default();
     Synced { master: text(|i| &i.servername), version: text(|i| &i.version), at_unix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::{Acl, Location};
+    use crate::store::{JournalRecord, Options, Verb};
+
+    fn name(text: &str) -> MailboxName {
+        MailboxName::new(text.as_bytes()).unwrap()
+    }
+
+    fn active(location: &str) -> Entry {
+        Entry::active(Location::new(location.as_bytes()).unwrap(), Acl::new(b"a\tlrs\t"))
+    }
+
+    fn owed(user: &str, verb: Verb, before: Option<Entry>, after: Option<Entry>) -> Change {
+        let (identity, peer) = ("murder".to_owned(), "127.0.0.1:1".to_owned());
+        Change::Journal(JournalRecord { name: name(user), verb, before, after, identity, peer, at_unix: 1 })
+    }
+
+    #[tokio::test]
+    async fn a_delete_of_a_name_that_was_made_anew_since_is_not_owed_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("list"), Options::default()).unwrap();
+        let (old, new) = (active("be1!default"), active("be2!default"));
+        store
+            .commit(vec![
+                owed("user.anew", Verb::Delete, Some(old.clone()), None),
+                owed("user.gone", Verb::Delete, Some(old.clone()), None),
+                owed("user.made", Verb::Activate, None, Some(new.clone())),
+                owed("user.moved", Verb::Activate, None, Some(old.clone())),
+            ])
+            .await
+            .unwrap();
+        let mut loader = store.begin_load().await.unwrap();
+        let learned = ["user.anew", "user.made", "user.moved"].map(|user| (name(user), new.clone()));
+        loader.put(learned.to_vec()).await.unwrap();
+        loader.finish(synced(None, 1)).await.unwrap();
+        forget_what_is_overtaken(&store).await.unwrap();
+        let snapshot = store.snapshot().unwrap();
+        let left = snapshot.journalled_names(None, 10).unwrap();
+        assert_eq!(left, [name("user.gone"), name("user.made")]);
+    }
 }

@@ -5,6 +5,7 @@
 //! | `backup` | a copy of the state |
 //! | `conflicts` | names that a person has to decide about |
 //! | `frontend` | frontends taken out of service and back |
+//! | `list` | the list itself: find, export, import, learn |
 //! | `plan` | what would change, and why |
 //! | `status` | where things stand |
 //! | `task` | reseed, accept |
@@ -14,6 +15,7 @@
 mod backup;
 mod conflicts;
 mod frontend;
+mod list;
 mod plan;
 mod status;
 mod task;
@@ -111,6 +113,7 @@ impl Desk {
                 let time = Duration::from_secs(seconds);
                 self.order(Order::Expect { server: server.bytes()?, time }).await
             }
+            Ask::List(ask) => list::attend(&self, ask, session).await,
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }
     }

@@ -88,7 +88,7 @@ fn summary(plan: &Plan, master: String, journal: u64) -> PlanSummary {
     }
 }
 
-fn line(step: &PlanStep) -> StepLine {
+pub(super) fn line(step: &PlanStep) -> StepLine {
     let held = |entry: &Option<Entry>| entry.as_ref().map(Held::from);
     let at = match step.side {
         Side::Master => "master",
