@@ -2,6 +2,7 @@
 //! that fails on demand, and the `ravenry` binary as a process beside them.
 
 pub mod agreement;
+pub mod browser;
 pub mod capture;
 pub mod clients;
 pub mod deadline;
@@ -9,6 +10,7 @@ pub mod demo;
 pub mod engine;
 pub mod frames;
 pub mod identity;
+pub mod monitors;
 pub mod murder;
 pub mod post;
 pub mod ravenry;

@@ -35,6 +35,8 @@ enum Chore {
         #[arg(long)]
         suite: Vec<Suite>,
     },
+    /// Take the pictures of the documentation.
+    Pictures,
     /// Show on screen what an outage of the master does, with Ravenry and without it.
     Demo,
     /// Remove the containers and networks of runs that are dead.
@@ -59,6 +61,7 @@ async fn main() -> Result<ExitCode> {
                 capture::dumps::capture(suite).await?;
             }
         }
+        Chore::Pictures => capture::pictures::take().await?,
         Chore::Demo => return demo::run().await,
         Chore::Sweep => {
             let removed = murder::sweep(&Engine::connect().await?).await?;

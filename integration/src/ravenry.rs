@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use crate::clients::PASSWORD;
 use crate::deadline::{eventually, within};
 use crate::engine::Output;
+use crate::monitors;
 use crate::traces;
 
 /// Enough for any command of the command line, and for a graceful end.
@@ -170,9 +171,7 @@ impl Ravenry {
 
     /// Its metrics, as Prometheus would scrape them.
     pub async fn scrape(&self) -> Result<String> {
-        let mut wire = crate::clients::Wire::connect(self.metrics).await?;
-        wire.send(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
-        Ok(String::from_utf8_lossy(&wire.drain().await?).into_owned())
+        Ok(monitors::get(self.metrics, "/metrics").await?.1)
     }
 
     async fn add_user(&self, name: &str) -> Result<()> {
@@ -262,6 +261,6 @@ fn binary() -> Result<PathBuf> {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<SocketAddr> {
+pub(crate) fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -5,6 +5,7 @@ pub mod dumps;
 mod frontend;
 mod master;
 pub mod order;
+pub mod pictures;
 mod sasl;
 mod script;
 
