@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::reload::Reload;
 use super::serve::host_name;
 use super::{Failure, exit};
 use crate::authority::machine::State;
@@ -13,10 +14,8 @@ use crate::authority::task::Authority;
 use crate::config::{Config, Lmtp, VirtualDomains};
 use crate::lmtp::mailbox::Naming;
 use crate::lmtp::{Face, FaceConfig, Frontends, Listener, Replay, UpstreamConfig};
-use crate::net::sasl::server::Gate;
 use crate::net::secret::Secret;
 use crate::net::tls;
-use crate::net::users::Users;
 use crate::spool::{self, Route, Spool, Wake};
 
 /// Everything about deliveries that runs.
@@ -28,7 +27,11 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     /// Opens the queue and prepares the face; nothing runs yet. `None` where no `[lmtp]` is configured.
-    pub(super) fn open(config: &Config, authority: &Authority) -> Result<Option<Self>, Failure> {
+    pub(super) fn open(
+        config: &Config,
+        authority: &Authority,
+        reload: &mut Reload,
+    ) -> Result<Option<Self>, Failure> {
         let Some(lmtp) = &config.lmtp else { return Ok(None) };
         let spool = Spool::open(&config.state_dir.join("spool"), spool::Options::default())
             .map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
@@ -36,7 +39,7 @@ impl Deliveries {
         let namespace = Arc::new(authority.clone());
         let replay = Replay::new(frontends.clone(), namespace.clone(), naming(lmtp));
         spool.start(Arc::new(replay), route(authority));
-        let face = Face::new(face_config(lmtp)?, frontends, namespace, spool.clone());
+        let face = Face::new(face_config(lmtp, reload)?, frontends, namespace, spool.clone());
         Ok(Some(Self { face, spool }))
     }
 
@@ -122,19 +125,9 @@ fn upstream_config(lmtp: &Lmtp) -> Result<UpstreamConfig, Failure> {
     })
 }
 
-fn face_config(lmtp: &Lmtp) -> Result<FaceConfig, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
-    let gate = match &lmtp.users_file {
-        None => None,
-        Some(path) => {
-            let users = Users::load(path).map_err(|error| wrong(&error))?;
-            Some(Arc::new(Gate::new(users).map_err(|error| wrong(&error))?))
-        }
-    };
-    let tls = match (&lmtp.certificate, &lmtp.key) {
-        (Some(certificate), Some(key)) => Some(tls::server(certificate, key).map_err(|error| wrong(&error))?),
-        _ => None,
-    };
+fn face_config(lmtp: &Lmtp, reload: &mut Reload) -> Result<FaceConfig, Failure> {
+    let gate = lmtp.users_file.as_deref().map(|path| reload.gate(path)).transpose()?;
+    let tls = reload.tls(lmtp.certificate.as_ref(), lmtp.key.as_ref())?;
     Ok(FaceConfig {
         trusted: lmtp.trusted.clone(),
         gate,

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::onlooker::Onlooker;
+use super::reload::Reload;
 use super::{Failure, exit};
 use crate::authority::task::Authority;
 use crate::config::{Config, FrontendTls as Reach, Imap};
@@ -33,15 +34,10 @@ impl ImapFace {
         config: &Config,
         authority: &Authority,
         stop: watch::Receiver<bool>,
+        reload: &mut Reload,
     ) -> Result<Option<Self>, Failure> {
         let Some(imap) = &config.imap else { return Ok(None) };
-        let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
-        let identity = match (&imap.certificate, &imap.key) {
-            (Some(certificate), Some(key)) => {
-                Some(tls::server(certificate, key).map_err(|error| wrong(&error))?)
-            }
-            _ => None,
-        };
+        let identity = reload.tls(imap.certificate.as_ref(), imap.key.as_ref())?;
         let onlooker = Onlooker::new(config, authority.clone())?;
         let proxy = Proxy::start(proxy_config(imap)?, identity, onlooker.clone());
         let mut listeners = Vec::new();

@@ -13,7 +13,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::deliveries::Deliveries;
 use super::desk::{Desk, Window};
 use super::imap_face::ImapFace;
-use super::{Failure, exit};
+use super::reload::Reload;
+use super::{Failure, exit, limits};
 use crate::admin::server::{ControlSocket, Operator};
 use crate::admin::web::Web;
 use crate::authority::guard::Guard;
@@ -22,16 +23,15 @@ use crate::authority::task::{Authority, Options};
 use crate::config::{Config, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
-use crate::net::sasl::server::Gate;
 use crate::net::secret::Secret;
 use crate::net::tls;
-use crate::net::users::Users;
 use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
 
 pub(super) fn run(config: Config) -> Result<(), Failure> {
     log::start();
+    limits::raise(&config);
     for finding in config.check() {
         match finding.severity {
             Severity::Error => {
@@ -54,6 +54,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let unavailable = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(exit::UNAVAILABLE, format!("{what}: {error}"))
     };
+    let hangup = signal(SignalKind::hangup()).map_err(|error| unavailable("signals", &error))?;
     let mut stopping = Signals::new().map_err(|error| unavailable("signals", &error))?;
     let recorder = metrics::record().map_err(|error| Failure::new(exit::SOFTWARE, error))?;
     Metric::ConfigReloadSuccess.set(1.0);
@@ -63,10 +64,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let to_master = link_config(&config)?;
     let link = MasterLink::spawn(to_master.clone(), events);
     let authority = Authority::spawn(store, Arc::new(link), link_events, options(&config));
-    let server = Server::new(server_config(&config)?, Arc::new(authority.clone()));
-    let deliveries = Deliveries::open(&config, &authority)?;
+    let mut reload = Reload::default();
+    let server = Server::new(server_config(&config, &mut reload)?, Arc::new(authority.clone()));
+    let deliveries = Deliveries::open(&config, &authority, &mut reload)?;
     let (stop, stopped) = watch::channel(false);
-    let imap = ImapFace::start(&config, &authority, stopped.clone()).await?;
+    let imap = ImapFace::start(&config, &authority, stopped.clone(), &mut reload).await?;
     let clients = imap.as_ref().map(|face| face.clients.clone());
     let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone(), clients);
     let desk = Arc::new(desk);
@@ -84,6 +86,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let answering = desk.clone();
     let control = tokio::spawn(async move { socket.serve(answering).await });
     let measuring = tokio::spawn(measure(desk, recorder));
+    let reloading = tokio::spawn(reload.run(hangup));
 
     let mut mail = JoinSet::new();
     if let (Some(deliveries), Some(lmtp)) = (deliveries, config.lmtp.clone()) {
@@ -107,6 +110,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     control.abort();
     measuring.abort();
+    reloading.abort();
     if let Some(web) = web {
         web.abort();
     }
@@ -231,15 +235,10 @@ fn options(config: &Config) -> Options {
     Options { policy, max_unattended: config.max_unattended.get() }
 }
 
-fn server_config(config: &Config) -> Result<ServerConfig, Failure> {
+fn server_config(config: &Config, reload: &mut Reload) -> Result<ServerConfig, Failure> {
     let mupdate = &config.mupdate;
-    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
-    let users = Users::load(&mupdate.users_file).map_err(|error| wrong(&error))?;
-    let gate = Arc::new(Gate::new(users).map_err(|error| wrong(&error))?);
-    let tls = match (&mupdate.certificate, &mupdate.key) {
-        (Some(certificate), Some(key)) => Some(tls::server(certificate, key).map_err(|error| wrong(&error))?),
-        _ => None,
-    };
+    let gate = reload.gate(&mupdate.users_file)?;
+    let tls = reload.tls(mupdate.certificate.as_ref(), mupdate.key.as_ref())?;
     let servername = mupdate.servername.clone().unwrap_or_else(host_name);
     Ok(ServerConfig {
         allow_plaintext: mupdate.allow_plaintext,

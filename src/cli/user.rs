@@ -37,6 +37,6 @@ pub(super) fn run(config: &Config, command: UserCommand) -> Result<(), Failure> 
         .map_err(|error| Failure::new(exit::USAGE, format!("the password cannot be read: {error}")))?;
     let password = password.trim_end_matches(['\r', '\n']);
     add_user(file, &name, password).map_err(|error| Failure::new(exit::CONFIG, error))?;
-    println!("{name} may log in; a running Ravenry learns it when it is restarted");
+    println!("{name} may log in; a running Ravenry learns it on SIGHUP, or when it is restarted");
     Ok(())
 }

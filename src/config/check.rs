@@ -55,7 +55,7 @@ impl Config {
         }
         match (&self.mupdate.certificate, &self.mupdate.key) {
             (Some(certificate), Some(key)) => {
-                if let Err(error) = tls::server(certificate, key) {
+                if let Err(error) = tls::Identity::load(certificate, key) {
                     find(Severity::Error, "mupdate.certificate", error.to_string());
                 }
             }

@@ -92,7 +92,7 @@ impl Imap {
         }
         match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
-                if let Err(error) = tls::server(certificate, key) {
+                if let Err(error) = tls::Identity::load(certificate, key) {
                     find(Severity::Error, "imap.certificate", error.to_string());
                 }
             }

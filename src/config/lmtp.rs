@@ -94,7 +94,7 @@ impl Lmtp {
         }
         match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
-                if let Err(error) = tls::server(certificate, key) {
+                if let Err(error) = tls::Identity::load(certificate, key) {
                     find(Severity::Error, "lmtp.certificate", error.to_string());
                 }
             }

@@ -107,10 +107,10 @@ pub struct Mupdate {
     /// How long a stream may take nothing of what it is sent.
     #[serde(default = "defaults::write_stall")]
     pub write_stall: Span,
-    /// Connections at a time.
+    /// Connections at a time that are logged in.
     #[serde(default = "defaults::max_connections")]
     pub max_connections: usize,
-    /// Of them, not logged in.
+    /// And that are not; who comes then takes the place of another.
     #[serde(default = "defaults::max_unauthenticated")]
     pub max_unauthenticated: usize,
 }

@@ -2,10 +2,12 @@
 
 pub mod address;
 mod attached;
+pub mod guesses;
 pub mod random;
 pub mod sasl;
 pub mod secret;
 pub mod stop;
+pub mod strangers;
 pub mod stream;
 pub mod tls;
 pub mod users;

@@ -24,6 +24,16 @@ impl Stream {
     pub fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_) | Self::Unix(_))
     }
+
+    /// The TCP connection underneath, if it is one.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(tcp) => Some(tcp),
+            Self::Server(tls) => Some(tls.get_ref().0),
+            Self::Client(tls) => Some(tls.get_ref().0),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,11 +1,13 @@
 //! TLS by rustls, with one cryptography provider (aws-lc-rs).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 
 /// Why TLS cannot be set up; the operator's files are at fault.
 #[derive(Debug, thiserror::Error)]
@@ -36,16 +38,55 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(failed("no certificate in it".into())) } else { Ok(found) }
 }
 
-/// A server's identity: certificate with its chain, and key, both PEM.
-pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+/// A server's identity: certificate with its chain, and key, both PEM; read again when told to.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: Arc<RwLock<Arc<CertifiedKey>>>,
+}
+
+impl Identity {
+    /// Reads the files.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let current = Arc::new(RwLock::new(certified(certificate, key)?));
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), current })
+    }
+
+    /// Reads the files again: connections from now on are shown what they hold. If they cannot be used, the
+    /// old identity stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let fresh = certified(&self.certificate, &self.key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// The certificate's file.
+    pub fn path(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// A server that shows this identity, also after it was read again.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::new(ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(self.clone())))
+    }
+}
+
+impl ResolvesServerCert for Identity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| TlsError::File { path: key.to_owned(), why: error.to_string() })?;
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| TlsError::Unusable { path: certificate.to_owned(), why: error.to_string() })?;
-    Ok(Arc::new(config))
+    let unusable =
+        |error: rustls::Error| TlsError::Unusable { path: certificate.to_owned(), why: error.to_string() };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    // Also says when the key is not the certificate's.
+    Ok(Arc::new(CertifiedKey::from_der(chain, secret, &provider).map_err(unusable)?))
 }
 
 /// A client that trusts the authorities in a PEM file.
@@ -57,4 +98,59 @@ pub fn client(authorities: &Path) -> Result<Arc<ClientConfig>, TlsError> {
             .map_err(|error| TlsError::Unusable { path: authorities.to_owned(), why: error.to_string() })?;
     }
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Certificates made on the spot.
+
+    use std::path::{Path, PathBuf};
+
+    /// An authority, and one certificate of it for one host, as PEM files.
+    pub(crate) struct Made {
+        pub(crate) authority: PathBuf,
+        pub(crate) certificate: PathBuf,
+        pub(crate) key: PathBuf,
+    }
+
+    pub(crate) fn make(dir: &Path, host: &str) -> Made {
+        let made = Made {
+            authority: dir.join("ca.crt"),
+            certificate: dir.join("tls.crt"),
+            key: dir.join("tls.key"),
+        };
+        let (ca_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = ca.self_signed(&ca_key).unwrap();
+        let issuer = rcgen::Issuer::new(ca, ca_key);
+        let host = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+        std::fs::write(&made.authority, authority.pem()).unwrap();
+        std::fs::write(&made.certificate, host.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        std::fs::write(&made.key, key.serialize_pem()).unwrap();
+        made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_that_cannot_be_used_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = testing::make(dir.path(), "ravenry.test");
+        let identity = Identity::load(&made.certificate, &made.key).unwrap();
+        let shown = || identity.current.read().unwrap().cert.clone();
+        let first = shown();
+        let key = std::fs::read(&made.key).unwrap();
+        testing::make(dir.path(), "ravenry.test");
+        std::fs::write(&made.key, key).unwrap();
+        let wrong = identity.reload().unwrap_err().to_string();
+        assert!(wrong.contains("tls.crt"), "the key is another certificate's: {wrong}");
+        assert_eq!(shown(), first);
+        testing::make(dir.path(), "ravenry.test");
+        identity.reload().unwrap();
+        assert_ne!(shown(), first);
+    }
 }

@@ -134,6 +134,12 @@ impl Connection {
         Ok(connection)
     }
 
+    /// From now on the connection is reset when it is given up, so that what the server has not taken yet never
+    /// reaches it.
+    pub fn reset_when_dropped(&self) -> Result<(), LinkError> {
+        Ok(self.stream.tcp().map_or(Ok(()), TcpStream::set_zero_linger)?)
+    }
+
     /// What the server said of itself.
     pub fn identity(&self) -> &MasterIdentity {
         &self.identity

@@ -12,6 +12,7 @@ use super::connection::{Connection, LinkError, unexpected};
 use crate::authority::master::{Lost, MasterReply};
 use crate::authority::write::Write;
 use crate::list::DELETE_MARK;
+use crate::rules::{Rule, kept};
 use crate::telemetry::metric::Metric;
 
 /// Connections that carry writes, one at a time each.
@@ -77,7 +78,9 @@ impl Pool {
         loop {
             let idle = self.idle().pop();
             let Some(mut connection) = idle else {
-                return Connection::open(&self.config).await;
+                let connection = Connection::open(&self.config).await?;
+                connection.reset_when_dropped()?;
+                return Ok(connection);
             };
             if connection.is_quiet().await {
                 return Ok(connection);
@@ -108,6 +111,9 @@ fn encode(write: &Write) -> Request {
         Write::Reserve { location, .. } | Write::Deactivate { location, .. } => {
             let location = text(location.as_bytes());
             put_command(&mut bytes, b"X0", &CommandBody::Reserve { mailbox, location });
+        }
+        Write::Delete { .. } if !kept(Rule::MasterNeverCrashed) => {
+            put_command(&mut bytes, b"X0", &CommandBody::Delete { mailbox });
         }
         Write::Delete { .. } | Write::Forget { .. } => {
             let location = Bytes::from_static(DELETE_MARK);

@@ -12,6 +12,7 @@ use crate::authority::master::{LinkEvent, Lost, Master, MasterReply};
 use crate::authority::write::Write;
 use crate::list::{Acl, Location, MailboxName};
 use crate::net::secret::Secret;
+use crate::rules::{Rule, without};
 
 /// What the link is patient for in these tests, and what we are.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -251,6 +252,61 @@ async fn rule_5_a_delete_reserves_first_in_one_segment() {
         master.say("X0 NO \"mailbox already exists\"\r\nX1 OK \"done\"\r\n").await;
     });
     assert_eq!(reply, Ok(MasterReply::Done));
+}
+
+/// Whether a real master that holds nothing would outlive a delete, as the link sends it.
+async fn outlives_a_delete() -> bool {
+    use ravenry_parsers::mupdate::{Command, CommandBody, CommandDecoder, CommandEvent, Limits};
+    let mut stage = Stage::start().await;
+    let _stream = stage.following().await;
+    let link = &stage.link;
+    tokio::select! {
+        _ = link.send(delete("user.a"), PATIENCE) => unreachable!("nobody answered"),
+        alive = async {
+            let mut master = stage.known().await;
+            let mut input = bytes::BytesMut::with_capacity(4096);
+            master.stream.read_buf(&mut input).await.unwrap();
+            let mut decoder = CommandDecoder::new(Limits::default());
+            let mut held = false;
+            while let Some(CommandEvent::Command(Command { body, .. })) = decoder.decode(&mut input).unwrap() {
+                match body {
+                    CommandBody::Reserve { .. } => held = true,
+                    CommandBody::Delete { .. } => return held,
+                    other => panic!("{other:?}"),
+                }
+            }
+            panic!("no delete was sent")
+        } => alive,
+    }
+}
+
+#[tokio::test]
+async fn rule_5_the_master_outlives_a_delete_of_what_it_does_not_hold() {
+    assert!(outlives_a_delete().await);
+}
+
+#[tokio::test]
+async fn without_rule_5_the_master_is_crashed() {
+    let _off = without(Rule::MasterNeverCrashed);
+    assert!(!outlives_a_delete().await);
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_is_reset_so_that_it_cannot_arrive_late() {
+    let mut stage = Stage::start().await;
+    let _stream = stage.following().await;
+    let (lost, mut master) =
+        tokio::join!(stage.link.send(activate("user.a"), SILENCE), async { stage.known().await });
+    assert!(matches!(lost, Err(Lost::InDoubt(_))), "{lost:?}");
+    let end = async {
+        loop {
+            if let Err(error) = master.stream.read(&mut [0; 1024]).await {
+                return error.kind();
+            }
+        }
+    };
+    let end = tokio::time::timeout(PATIENCE, end).await.expect("reset, not closed");
+    assert_eq!(end, std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! something; it then leaves the name alone.
 
 use crate::list::{Entry, Location};
+use crate::rules::{Rule, kept};
 
 /// Such a connection is refused with these words.
 pub(super) const REFUSED: &str = "temporary failure";
@@ -52,7 +53,9 @@ impl Disarm {
     /// Whether FIND may show this entry.
     pub(super) fn may_find(&self, held: Option<&Entry>) -> bool {
         match (self, held) {
-            (Self::Armed { server, .. }, Some(held)) => held.location.server() == server,
+            (Self::Armed { server, .. }, Some(held)) if kept(Rule::FindNeverGuesses) => {
+                held.location.server() == server
+            }
             _ => true,
         }
     }

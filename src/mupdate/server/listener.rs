@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use super::session::Session;
 use super::{Hangup, Peer, ServerConfig, login};
 use crate::authority::namespace::Namespace;
+use crate::net::guesses::Guesses;
 use crate::net::stop::until;
+use crate::net::strangers::{Place, Strangers};
 use crate::net::stream::Stream;
 
 /// How long what is under way may take when the process stops.
@@ -81,15 +83,24 @@ pub struct Server {
     namespace: Arc<dyn Namespace>,
     streams: Streams,
     connections: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    strangers: Strangers,
+    guesses: Guesses,
 }
 
 impl Server {
     /// A server that answers from this namespace.
     pub fn new(config: ServerConfig, namespace: Arc<dyn Namespace>) -> Self {
         let connections = Arc::new(Semaphore::new(config.max_connections));
-        let strangers = Arc::new(Semaphore::new(config.max_unauthenticated));
-        Self { config: Arc::new(config), namespace, streams: Streams::default(), connections, strangers }
+        let strangers = Strangers::new(config.max_unauthenticated);
+        let guesses = Guesses::new(config.failed_login_delay);
+        Self {
+            config: Arc::new(config),
+            namespace,
+            streams: Streams::default(),
+            connections,
+            strangers,
+            guesses,
+        }
     }
 
     /// The streams that are connected now.
@@ -106,9 +117,10 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, address)) => self.accept(&mut sessions, tcp, address),
                     Err(error) => {
-                        // Out of descriptors, most likely: connections that end give some back.
+                        // Out of descriptors, most likely: a stranger gives one back.
                         tracing::error!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        self.strangers.evict();
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 },
                 Some(_) = sessions.join_next() => {}
@@ -121,18 +133,11 @@ impl Server {
     }
 
     fn accept(&self, sessions: &mut JoinSet<()>, tcp: TcpStream, address: SocketAddr) {
-        // A frontend that is not let in tries again in 20 s and keeps its list; so no BYE, ever (rule 2).
-        let (Ok(connection), Ok(stranger)) =
-            (self.connections.clone().try_acquire_owned(), self.strangers.clone().try_acquire_owned())
-        else {
-            tracing::warn!(peer = %address, "too many connections: closed");
-            return;
-        };
         let server = self.clone();
+        let place = self.strangers.enter(address.ip());
         sessions.spawn(async move {
-            let _connection = connection;
             let peer = Peer { address };
-            let hangup = server.session(tcp, peer, stranger).await;
+            let hangup = server.session(tcp, peer, place).await;
             match hangup {
                 Hangup::Logout | Hangup::Closed => {
                     tracing::debug!(peer = %address, %hangup, "connection ended")
@@ -142,25 +147,30 @@ impl Server {
         });
     }
 
-    async fn session(
-        &self,
-        tcp: TcpStream,
-        peer: Peer,
-        stranger: tokio::sync::OwnedSemaphorePermit,
-    ) -> Hangup {
+    async fn session(&self, tcp: TcpStream, peer: Peer, mut place: Place) -> Hangup {
         if !self.namespace.may_serve() {
             return Hangup::Unserved;
         }
         if let Err(error) = tcp.set_nodelay(true) {
             return error.into();
         }
-        let (wire, user) = match login::log_in(Stream::Plain(tcp), &self.config, &peer).await {
+        let attempt = || self.guesses.attempt(peer.address.ip());
+        let known = tokio::select! {
+            // Boxed, so that what a login needs is not carried for the session's life.
+            known = Box::pin(login::log_in(Stream::Plain(tcp), &self.config, &peer, &attempt)) => known,
+            () = place.taken() => return Hangup::Displaced,
+        };
+        let (wire, user) = match known {
             Ok(known) => known,
             Err(hangup) => return hangup,
         };
-        drop(stranger);
+        drop(place);
+        // A frontend that is not let in tries again in 20 s and keeps its list; so no BYE, ever (rule 2).
+        let Ok(_connection) = self.connections.clone().try_acquire_owned() else {
+            return Hangup::Full;
+        };
         let (config, namespace, streams) =
             (self.config.clone(), self.namespace.clone(), self.streams.clone());
-        Session::new(wire, user, peer, config, namespace, streams).run().await
+        Box::pin(Session::new(wire, user, peer, config, namespace, streams).run()).await
     }
 }

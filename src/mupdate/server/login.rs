@@ -12,17 +12,20 @@ use tokio_rustls::TlsAcceptor;
 
 use super::wire::Wire;
 use super::{Hangup, Peer, ServerConfig};
+use crate::net::guesses::Attempt;
 use crate::net::sasl::server::{Denied, Login, Step};
 use crate::net::stream::Stream;
+use crate::rules::{Rule, kept};
 
 /// Takes a client through its login; gives back the wire and who it is.
 pub(super) async fn log_in(
     stream: Stream,
     config: &ServerConfig,
     peer: &Peer,
+    attempt: &(dyn Fn() -> Attempt + Sync),
 ) -> Result<(Wire, Arc<str>), Hangup> {
     let strange = async {
-        let mut wire = Wire::new(stream, config.write_stall);
+        let mut wire = Wire::new(stream, config);
         greet(&mut wire, config);
         loop {
             match wire.command(config.login_timeout).await? {
@@ -31,7 +34,8 @@ pub(super) async fn log_in(
                 CommandEvent::Command(Command { tag, body }) => match body {
                     CommandBody::Authenticate { mechanism, initial } => {
                         if let Some(user) =
-                            authenticate(&mut wire, config, peer, &tag, &mechanism, initial).await?
+                            authenticate(&mut wire, config, peer, attempt(), &tag, &mechanism, initial)
+                                .await?
                         {
                             wire.trust();
                             return Ok((wire, user));
@@ -45,6 +49,10 @@ pub(super) async fn log_in(
                     }
                     CommandBody::Compress { .. } => {
                         wire.status(Some(&tag), Status::Bad, "Unrecognized command");
+                    }
+                    _ if !kept(Rule::NothingUnauthenticatedWrites) => {
+                        wire.status(Some(&tag), Status::Ok, "welcome");
+                        return Ok((wire, "nobody".into()));
                     }
                     _ => wire.status(Some(&tag), Status::Bad, "Please login first"),
                 },
@@ -79,7 +87,7 @@ async fn start_tls(mut wire: Wire, config: &ServerConfig, tag: &[u8]) -> Result<
     wire.flush().await?;
     let Stream::Plain(tcp) = wire.into_stream() else { return Err(Hangup::Closed) };
     let stream = TlsAcceptor::from(tls).accept(tcp).await.map_err(Hangup::Tls)?;
-    let mut wire = Wire::new(Stream::Server(Box::new(stream)), config.write_stall);
+    let mut wire = Wire::new(Stream::Server(Box::new(stream)), config);
     greet(&mut wire, config);
     Ok(wire)
 }
@@ -88,11 +96,12 @@ async fn authenticate(
     wire: &mut Wire,
     config: &ServerConfig,
     peer: &Peer,
+    mut attempt: Attempt,
     tag: &[u8],
     mechanism: &[u8],
     initial: Option<Bytes>,
 ) -> Result<Option<Arc<str>>, Hangup> {
-    match exchange(wire, config, mechanism, initial).await? {
+    match exchange(wire, config, &mut attempt, mechanism, initial).await? {
         Ok(Some(user)) => {
             wire.status(Some(tag), Status::Ok, "Authenticated");
             Ok(Some(user.into()))
@@ -105,7 +114,7 @@ async fn authenticate(
         Err(denied) => {
             tracing::warn!(peer = %peer.address, mechanism = %String::from_utf8_lossy(mechanism), %denied, "login refused");
             // Guessing passwords is slow, here as with Cyrus.
-            tokio::time::sleep(config.failed_login_delay).await;
+            attempt.wrong().await;
             wire.status(Some(tag), Status::No, &denied.to_string());
             Ok(None)
         }
@@ -115,6 +124,7 @@ async fn authenticate(
 async fn exchange(
     wire: &mut Wire,
     config: &ServerConfig,
+    attempt: &mut Attempt,
     mechanism: &[u8],
     initial: Option<Bytes>,
 ) -> Result<Result<Option<String>, Denied>, Hangup> {
@@ -133,6 +143,7 @@ async fn exchange(
         },
     };
     loop {
+        attempt.turn().await;
         let challenge = match login.step(message.as_deref()) {
             Ok(Step::Done(user)) => return Ok(Ok(Some(user))),
             Ok(Step::Last(proof, user)) => {

@@ -49,9 +49,11 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// How long a write to a client may make no progress.
     pub write_stall: Duration,
-    /// Connections at a time.
+    /// How long a command may take to arrive, once it has begun to.
+    pub command_timeout: Duration,
+    /// Connections at a time that are logged in.
     pub max_connections: usize,
-    /// Of them, not logged in.
+    /// And that are not; who comes then takes the place of another.
     pub max_unauthenticated: usize,
 }
 
@@ -68,6 +70,7 @@ impl ServerConfig {
             failed_login_delay: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(3 * 3600),
             write_stall: Duration::from_secs(30),
+            command_timeout: Duration::from_secs(60),
             max_connections: 10_000,
             max_unauthenticated: 5_000,
         }
@@ -89,6 +92,12 @@ enum Hangup {
     Idle,
     #[error("did not log in in time")]
     NoLogin,
+    #[error("somebody else took the place of this stranger")]
+    Displaced,
+    #[error("too many connections")]
+    Full,
+    #[error("a command took too long to arrive")]
+    Slow,
     #[error("did not take what it was sent")]
     Stalled,
     #[error("{0}")]

@@ -9,51 +9,64 @@ use bytes::{Bytes, BytesMut};
 use ravenry_parsers::mupdate::{
     Command, CommandBody, CommandEvent, Status, put_delete, put_mailbox, put_reserve,
 };
+use tokio::time::Instant;
 
 use super::Hangup;
 use super::session::{Dump, Filter, Session};
 use super::wire::Wire;
 use crate::authority::facts::Unreadable;
-use crate::authority::feed::{Published, Subscription};
+use crate::authority::feed::Published;
 use crate::authority::master::BoxFuture;
 use crate::list::{EntryState, slave_drops};
+use crate::rules::{Rule, kept};
 use crate::store::{Cursor, Snapshot};
 
 /// Changes encoded at a time.
 const BATCH: usize = 4096;
 
+/// NOOPs that may wait for their answers before more are read.
+const MOST_NOOPS: usize = 16;
+
 /// Runs a stream to its end.
-pub(super) async fn run(session: Session, tag: Bytes, hosts: Vec<Bytes>) -> Hangup {
+pub(super) async fn run(mut session: Session, tag: Bytes, hosts: Vec<Bytes>) -> Hangup {
     let filter = (!hosts.is_empty()).then(|| Filter::Hosts(hosts.into()));
-    match follow(session, tag, filter).await {
+    let hangup = match follow(&mut session, &tag, filter).await {
         Ok(never) => match never {},
         Err(hangup) => hangup,
+    };
+    if !kept(Rule::StreamsEndBare) {
+        session.wire.status(Some(&tag), Status::No, "the stream ends");
+        session.wire.close().await;
     }
+    hangup
 }
 
 async fn follow(
-    mut session: Session,
-    tag: Bytes,
+    session: &mut Session,
+    tag: &Bytes,
     filter: Option<Filter>,
 ) -> Result<std::convert::Infallible, Hangup> {
     let mut feed = session.namespace.subscribe();
     let snapshot = session.namespace.snapshot()?;
     let seq = snapshot.seq();
     let status = session.streams.begin(&session.peer, &session.user);
-    dump(&mut session.wire, snapshot, &tag, filter.clone()).await?;
-    session.wire.status(Some(&tag), Status::Ok, "streaming starts");
-    resend(&mut session.wire, session.namespace.snapshot()?, &tag, filter).await?;
+    dump(&mut session.wire, snapshot, tag, filter.clone()).await?;
+    session.wire.status(Some(tag), Status::Ok, "streaming starts");
+    if kept(Rule::WholeListInOrder) {
+        resend(&mut session.wire, session.namespace.snapshot()?, tag, filter).await?;
+    }
     session.wire.flush().await?;
     feed.written(seq);
     status.written(seq, feed.lag());
     let mut changes: Vec<Arc<Published>> = Vec::new();
     let mut noops = Noops::default();
+    let mut heard = Instant::now();
     loop {
         tokio::select! {
             biased;
             received = feed.recv(&mut changes, BATCH) => {
                 received?;
-                let last = write_changes(&mut session.wire, &tag, seq, &mut changes).await?;
+                let last = write_changes(&mut session.wire, tag, seq, &mut changes).await?;
                 feed.written(last);
                 status.written(last, feed.lag());
             }
@@ -61,29 +74,27 @@ async fn follow(
                 // Everything before the barrier is in the feed by now: it goes out ahead of the OK.
                 feed.drain(&mut changes)?;
                 if !changes.is_empty() {
-                    let last = write_changes(&mut session.wire, &tag, seq, &mut changes).await?;
+                    let last = write_changes(&mut session.wire, tag, seq, &mut changes).await?;
                     feed.written(last);
                     status.written(last, feed.lag());
                 }
                 session.wire.status(Some(&tag_of_noop), Status::Ok, "Noop done");
                 session.wire.flush().await?;
             }
-            filled = session.wire.fill() => {
+            // Whoever asks faster than the master answers is read no further.
+            filled = session.wire.fill(), if noops.waiting.len() < MOST_NOOPS => {
                 filled?;
+                heard = Instant::now();
                 while let Some(event) = session.wire.buffered()? {
-                    take(&mut session, event, &mut noops, &mut feed).await?;
+                    take(session, event, &mut noops).await?;
                 }
             }
+            () = tokio::time::sleep_until(heard + session.config.idle_timeout) => return Err(Hangup::Idle),
         }
     }
 }
 
-async fn take(
-    session: &mut Session,
-    event: CommandEvent,
-    noops: &mut Noops,
-    _feed: &mut Subscription,
-) -> Result<(), Hangup> {
+async fn take(session: &mut Session, event: CommandEvent, noops: &mut Noops) -> Result<(), Hangup> {
     match event {
         CommandEvent::Continue => session.wire.out.extend_from_slice(b"+ go ahead\r\n"),
         CommandEvent::Bad { tag, text } => session.wire.status(tag.as_deref(), Status::Bad, text),

@@ -5,13 +5,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use ravenry_parsers::mupdate::{CommandDecoder, CommandEvent, Limits, SaslLine, Status, put_status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
-use super::Hangup;
+use super::{Hangup, ServerConfig};
 use crate::net::stream::Stream;
 
 /// What is read at a time before the login, so that an idle stranger costs little.
 const STRANGER_READ: usize = 2 << 10;
 const READ: usize = 16 << 10;
+/// More than this is not kept waiting while a client sends one command behind the other.
+const OUT: usize = 64 << 10;
 
 /// A client's connection with what was read and not yet understood, and what is to be written.
 pub(super) struct Wire {
@@ -20,17 +23,19 @@ pub(super) struct Wire {
     decoder: CommandDecoder,
     read_size: usize,
     stall: Duration,
+    command_timeout: Duration,
     pub(super) out: BytesMut,
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, stall: Duration) -> Self {
+    pub(super) fn new(stream: Stream, config: &ServerConfig) -> Self {
         Self {
             stream,
             input: BytesMut::new(),
             decoder: CommandDecoder::new(Limits::BEFORE_LOGIN),
             read_size: STRANGER_READ,
-            stall,
+            stall: config.write_stall,
+            command_timeout: config.command_timeout,
             out: BytesMut::new(),
         }
     }
@@ -64,21 +69,33 @@ impl Wire {
         }
     }
 
-    /// The next command; what is waiting to be written goes out before waiting for it.
+    /// The next command; what is waiting to be written goes out before waiting for it. `patience` is for its
+    /// first byte; for the rest there is less.
     pub(super) async fn command(&mut self, patience: Duration) -> Result<CommandEvent, Hangup> {
-        let ready = async {
-            loop {
-                match self.buffered()? {
-                    Some(CommandEvent::Continue) => self.out.extend_from_slice(b"+ go ahead\r\n"),
-                    Some(event) => return Ok(event),
-                    None => {
-                        self.flush().await?;
-                        self.fill().await?;
+        let mut begun: Option<Instant> = None;
+        loop {
+            if self.out.len() >= OUT {
+                self.flush().await?;
+            }
+            match self.buffered()? {
+                Some(CommandEvent::Continue) => self.out.extend_from_slice(b"+ go ahead\r\n"),
+                Some(event) => return Ok(event),
+                None => {
+                    self.flush().await?;
+                    if !self.input.is_empty() {
+                        begun.get_or_insert_with(Instant::now);
+                    }
+                    let (end, late) = match begun {
+                        None => (Instant::now() + patience, Hangup::Idle),
+                        Some(begun) => (begun + self.command_timeout, Hangup::Slow),
+                    };
+                    match tokio::time::timeout_at(end, self.fill()).await {
+                        Ok(filled) => filled?,
+                        Err(_) => return Err(late),
                     }
                 }
             }
-        };
-        tokio::time::timeout(patience, ready).await.unwrap_or(Err(Hangup::Idle))
+        }
     }
 
     /// The next line of a login exchange.

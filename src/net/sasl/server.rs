@@ -1,7 +1,7 @@
 //! Letting somebody log in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hmac::{Hmac, Mac};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
@@ -24,21 +24,31 @@ const REMEMBERED: usize = 256;
 /// Backends log in anew for every operation, and a SCRAM verifier is slow on purpose; so a PLAIN password that
 /// was verified once is remembered as a keyed hash: in memory only, under a key made at start.
 pub struct Gate {
-    users: Users,
+    users: RwLock<Arc<Users>>,
     key: [u8; 32],
     verified: Mutex<HashMap<String, [u8; 32]>>,
 }
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("users", &self.users.len()).finish_non_exhaustive()
+        f.debug_struct("Gate").field("users", &self.users().len()).finish_non_exhaustive()
     }
 }
 
 impl Gate {
     /// A gate for these users.
     pub fn new(users: Users) -> Result<Self, NoRandomness> {
-        Ok(Self { users, key: random::bytes()?, verified: Mutex::default() })
+        Ok(Self { users: RwLock::new(Arc::new(users)), key: random::bytes()?, verified: Mutex::default() })
+    }
+
+    /// From now on these may log in, with these passwords.
+    pub fn replace(&self, users: Users) {
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn users(&self) -> Arc<Users> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The mechanisms to offer. PLAIN shows the password to whoever listens, so only where that is nobody, or
@@ -62,9 +72,13 @@ impl Gate {
         {
             return true;
         }
-        let right = self.users.check(user, password);
+        let users = self.users();
+        let right = users.check(user, password);
         if right && let Some(keyed) = keyed {
             let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            if !Arc::ptr_eq(&users, &self.users()) {
+                return right; // replaced meanwhile: not to be remembered
+            }
             if verified.len() >= REMEMBERED {
                 verified.clear();
             }
@@ -122,8 +136,9 @@ impl SessionCallback for Callback {
     ) -> Result<(), SessionError> {
         let mechanism = session.mechanism().mechanism.as_str();
         let hash = Hash::ALL.into_iter().find(|hash| hash.mechanism() == mechanism);
+        let users = self.0.users();
         if let (Some(hash), Some(user)) = (hash, context.get_ref::<AuthId>())
-            && let Some(v) = self.0.users.verifier(user, hash)
+            && let Some(v) = users.verifier(user, hash)
         {
             let stored = ScramStoredPassword::new(v.iterations, &v.salt, &v.stored_key, &v.server_key);
             request.satisfy::<ScramStoredPassword<'_>>(&stored)?;
