@@ -17,7 +17,7 @@ use crate::net::sasl::server::Gate;
 use crate::net::secret::Secret;
 use crate::net::tls;
 use crate::net::users::Users;
-use crate::spool::{self, Route, Spool, Wake};
+use crate::spool::{self, Route, Spool, Wake, Ways};
 
 /// Everything about deliveries that runs.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Deliveries {
         let frontends = Frontends::new(lmtp.frontends.iter().map(String::as_str), upstream_config(lmtp)?);
         let namespace = Arc::new(authority.clone());
         let replay = Replay::new(frontends.clone(), namespace.clone(), naming(lmtp));
-        spool.start(Arc::new(replay), route(authority));
+        spool.start(Ways { backends: Arc::new(replay), submission: None, route: route(authority) });
         let face = Face::new(face_config(lmtp)?, frontends, namespace, spool.clone());
         Ok(Some(Self { face, spool }))
     }
