@@ -26,6 +26,7 @@ pub mod mailbox;
 mod message;
 mod replay;
 mod session;
+mod submission;
 mod tally;
 mod upstream;
 mod wire;
@@ -43,6 +44,7 @@ use mailbox::Naming;
 
 pub use listener::{Face, Listener};
 pub use replay::Replay;
+pub use submission::Submission;
 pub use tally::Answered;
 pub use upstream::{FrontendStatus, Frontends, UnknownFrontend, UpstreamConfig};
 

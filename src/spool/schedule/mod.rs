@@ -52,7 +52,7 @@ impl Default for Policy {
             in_all: 64,
             retry_min: 1_000,
             retry_max: 30 * 60 * 1000,
-            probe_max: 60_000,
+            probe_max: 5_000,
             expiry: 5 * 24 * 3600 * 1000,
         }
     }

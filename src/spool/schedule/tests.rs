@@ -65,7 +65,7 @@ fn a_lost_destination_is_asked_less_and_less_and_drained_when_it_is_back() {
         }
         now = schedule.next_due().unwrap().max(now + 1);
     }
-    assert!((12..22).contains(&probes.len()), "{probes:?}");
+    assert!((100..160).contains(&probes.len()), "{probes:?}");
     schedule.wake(&lane);
     assert_eq!(begin_all(&mut schedule, now).len(), Policy::default().per_destination);
     let waiting = schedule.lanes()[0].later;

@@ -4,7 +4,9 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod kill;
 mod replay;
+mod report;
 mod sim;
 
 use std::sync::Arc;
