@@ -28,6 +28,8 @@ mod replay;
 mod session;
 mod submission;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod wire;
 
