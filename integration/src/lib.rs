@@ -10,6 +10,7 @@ pub mod demo;
 pub mod engine;
 pub mod frames;
 pub mod identity;
+pub mod lmtp_bench;
 pub mod monitors;
 pub mod murder;
 pub mod post;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{capture, demo};
+use ravenry_integration::{capture, demo, lmtp_bench};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -39,6 +39,12 @@ enum Chore {
     Pictures,
     /// Show on screen what an outage of the master does, with Ravenry and without it.
     Demo,
+    /// Measure deliveries through Ravenry, HAProxy and a frontend itself, and print a table.
+    BenchLmtp {
+        /// A minute or two instead of ten.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Remove the containers and networks of runs that are dead.
     Sweep,
 }
@@ -63,6 +69,12 @@ async fn main() -> Result<ExitCode> {
         }
         Chore::Pictures => capture::pictures::take().await?,
         Chore::Demo => return demo::run().await,
+        Chore::BenchLmtp { quick } => {
+            let full = lmtp_bench::Scale { rounds: 5, messages: 2_000, counted: 10_000 };
+            let scale =
+                if quick { lmtp_bench::Scale { rounds: 3, messages: 400, counted: 2_000 } } else { full };
+            println!("{}", lmtp_bench::run(scale).await?);
+        }
         Chore::Sweep => {
             let removed = murder::sweep(&Engine::connect().await?).await?;
             eprintln!("{removed} things removed");

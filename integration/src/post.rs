@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::clients::Lmtp;
 use crate::deadline::eventually;
 use crate::murder::{Murder, Node, Plan};
+use crate::ravenry::{Ravenry, Settings};
 use crate::stage::Stage;
 
 /// A stage, and where its Ravenry takes mail.
@@ -37,6 +38,22 @@ impl Post {
         Ok(Self { stage: Stage::start_in(murder, &extra).await?, address })
     }
 
+    /// Another Ravenry beside this one, which delivers elsewhere.
+    pub async fn beside(post: &Self, to: &[SocketAddr]) -> Result<Beside> {
+        let gateway = post.stage.murder.gateway();
+        let address = SocketAddr::from((gateway, 2425));
+        let to: Vec<String> = to.iter().map(|server| format!("\"{server}\"")).collect();
+        let extra = format!("[lmtp]\nlisten = [\"{address}\"]\nfrontends = [{}]\n", to.join(", "));
+        let settings = Settings {
+            listen: SocketAddr::from((gateway, 3906)),
+            master: post.stage.murder.mm.mupdate_address(),
+            extra,
+        };
+        let ravenry = Ravenry::start(settings).await?;
+        ravenry.wait_for_state("following", Duration::from_secs(30)).await?;
+        Ok(Beside { ravenry, address })
+    }
+
     /// Where Ravenry takes mail.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -50,6 +67,21 @@ impl Post {
     /// The good end of a story.
     pub async fn stop(self) -> Result<()> {
         self.stage.stop().await
+    }
+}
+
+/// A Ravenry without a murder of its own.
+#[derive(Debug)]
+pub struct Beside {
+    /// Ravenry itself.
+    pub ravenry: Ravenry,
+    address: SocketAddr,
+}
+
+impl Beside {
+    /// Where it takes mail.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

@@ -114,6 +114,19 @@ impl Ravenry {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.as_ref().and_then(Child::id).context("ravenry does not run")
+    }
+
+    /// Its memory, in KiB.
+    pub fn resident(&self) -> Result<u64> {
+        let pid = self.pid()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim_end_matches("kB").trim().parse()?)
+    }
+
     /// Where it listens for the murder.
     pub fn address(&self) -> SocketAddr {
         self.settings.listen

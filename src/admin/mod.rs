@@ -17,6 +17,7 @@ pub mod client;
 mod conflicts;
 mod list;
 mod plan;
+pub mod queue;
 pub mod server;
 pub mod status;
 mod tasks;
@@ -73,6 +74,8 @@ pub enum Ask {
         /// For so long.
         seconds: u64,
     },
+    /// Deliveries that were accepted and could not be placed yet.
+    Queue(queue::QueueAsk),
     /// Frontends that deliver.
     Frontend(FrontendAsk),
     /// The list itself.
@@ -105,6 +108,7 @@ impl Ask {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::List(ListAsk::Import { bytes, .. }) => *bytes,
+            Self::Queue(ask) => ask.bytes(),
             _ => 0,
         }
     }

@@ -48,6 +48,9 @@ pub struct Status {
     pub lmtp: Option<LmtpStatus>,
     /// Mail clients, where they are served.
     pub imap: Option<ImapStatus>,
+    /// What was accepted and could not be placed yet.
+    #[serde(default)]
+    pub queue: Option<QueueStatus>,
     /// The last changes of state, the newest last.
     pub history: Vec<PassageStatus>,
     /// Of this program.
@@ -110,6 +113,31 @@ pub struct ImapStatus {
     pub without_master: BTreeMap<String, u64>,
     /// The frontends; `in_use` counts their sessions.
     pub frontends: Vec<FrontendStatus>,
+}
+
+/// The queue of deliveries.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// When the oldest came.
+    pub oldest: Option<u64>,
+    /// Messages that an operator holds.
+    pub held: u64,
+    /// Messages that can be neither delivered nor returned.
+    pub failed: u64,
+    /// Damaged records kept aside.
+    pub quarantined: u64,
+    /// Bytes of the log on disk.
+    pub disk_bytes: u64,
+    /// Bytes that are free on its disk.
+    pub free_bytes: Option<u64>,
+    /// Why nothing is accepted now, if there is too little room.
+    pub full: Option<String>,
+    /// Why nothing is accepted any more.
+    pub poisoned: Option<String>,
 }
 
 /// A frontend that mail is delivered through, or that mail clients are passed on to.
@@ -254,6 +282,23 @@ impl fmt::Display for Status {
             }
             for frontend in &imap.frontends {
                 row("", frontend.to_string())?;
+            }
+        }
+        if let Some(queue) = &self.queue {
+            let oldest = queue.oldest.map(|at| format!(", the oldest {}", ago(at))).unwrap_or_default();
+            row("queue", format!("{} messages, {} bytes{oldest}", queue.messages, queue.bytes))?;
+            let parts = [
+                (queue.held, "held by an operator"),
+                (queue.failed, "can be neither delivered nor returned: `ravenry queue list`"),
+                (queue.quarantined, "damaged, in the spool's directory quarantine"),
+            ];
+            for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
+                row("", format!("{count} {what}"))?;
+            }
+            match (&queue.poisoned, &queue.full) {
+                (Some(cause), _) => row("", format!("FAILED, accepts nothing until a restart: {cause}"))?,
+                (None, Some(why)) => row("", format!("accepts nothing now: {why}"))?,
+                (None, None) => {}
             }
         }
         if let Some(cause) = &self.store.poisoned {

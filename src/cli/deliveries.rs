@@ -1,6 +1,8 @@
 //! The face to the MTA, wired to the frontends, the list and the queue.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -11,12 +13,16 @@ use super::{Failure, exit};
 use crate::authority::machine::State;
 use crate::authority::namespace::Namespace as _;
 use crate::authority::task::Authority;
-use crate::config::{Config, Lmtp, VirtualDomains};
+use crate::config::{self, Config, Lmtp, VirtualDomains};
+use crate::list::MailboxName;
 use crate::lmtp::mailbox::Naming;
-use crate::lmtp::{Face, FaceConfig, Frontends, Listener, Replay, UpstreamConfig};
+use crate::lmtp::{Face, FaceConfig, Frontends, Listener, Replay, Submission, UpstreamConfig};
 use crate::net::secret::Secret;
 use crate::net::tls;
-use crate::spool::{self, Route, Spool, Wake};
+use crate::spool::{self, Deliver, Reporter, Route, Spool, Wake, Ways};
+
+/// A backend that was heard so lately is not news.
+const HEARD_LATELY: Duration = Duration::from_secs(1);
 
 /// Everything about deliveries that runs.
 #[derive(Clone)]
@@ -33,12 +39,18 @@ impl Deliveries {
         reload: &mut Reload,
     ) -> Result<Option<Self>, Failure> {
         let Some(lmtp) = &config.lmtp else { return Ok(None) };
-        let spool = Spool::open(&config.state_dir.join("spool"), spool::Options::default())
+        let spool = Spool::open(&config.state_dir.join("spool"), spool_options(&config.spool, lmtp))
             .map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
         let frontends = Frontends::new(lmtp.frontends.iter().map(String::as_str), upstream_config(lmtp)?);
         let namespace = Arc::new(authority.clone());
         let replay = Replay::new(frontends.clone(), namespace.clone(), naming(lmtp));
-        spool.start(Arc::new(replay), route(authority));
+        let submission = config.spool.submission.as_ref();
+        spool.start(Ways {
+            backends: Arc::new(replay),
+            submission: submission
+                .map(|at| Arc::new(Submission::new(at, &servername(lmtp))) as Arc<dyn Deliver>),
+            route: route(authority),
+        });
         let face = Face::new(face_config(lmtp, reload)?, frontends, namespace, spool.clone());
         Ok(Some(Self { face, spool }))
     }
@@ -62,7 +74,8 @@ impl Deliveries {
         let mut waking = JoinSet::new();
         let (spool, frontends) = (self.spool.clone(), self.face.frontends().clone());
         waking.spawn(async move { frontends.watch(move || spool.wake(Wake::All)).await });
-        waking.spawn(wake_with_master(self.spool.clone(), authority));
+        waking.spawn(wake_with_master(self.spool.clone(), authority.clone()));
+        waking.spawn(wake_with_list(self.spool.clone(), authority));
         while listening.join_next().await.is_some() {}
         Ok(())
     }
@@ -81,12 +94,55 @@ async fn wake_with_master(spool: Spool, authority: Authority) {
     }
 }
 
+/// What waited for a mailbox is tried when the list changes for it; a backend that writes is there.
+async fn wake_with_list(spool: Spool, authority: Authority) {
+    let mut heard: HashMap<Arc<str>, Instant> = HashMap::new();
+    loop {
+        let mut feed = authority.subscribe();
+        let mut changes = Vec::new();
+        while feed.recv(&mut changes, 1024).await.is_ok() {
+            // Nobody waits.
+            let idle = spool.stats().messages == 0;
+            for change in changes.drain(..).filter(|_| !idle) {
+                spool.wake(Wake::Mailbox(change.name.clone()));
+                let Some(entry) = &change.entry else { continue };
+                let server: Arc<str> = String::from_utf8_lossy(entry.location.server()).into();
+                let lately = heard.get(&server).is_some_and(|at| at.elapsed() < HEARD_LATELY);
+                if !lately {
+                    heard.insert(server.clone(), Instant::now());
+                    spool.wake(Wake::Destination(server));
+                }
+            }
+        }
+        // Too far behind, or the list was replaced.
+        spool.wake(Wake::All);
+        tokio::time::sleep(HEARD_LATELY).await;
+    }
+}
+
 fn route(authority: &Authority) -> Route {
     let authority = authority.clone();
-    Arc::new(move |name| {
-        let entry = authority.find(name).ok().flatten()?;
-        Some(String::from_utf8_lossy(entry.location.server()).into())
-    })
+    Arc::new(move |name| server_of(&authority, name))
+}
+
+/// The backend that holds a mailbox.
+pub(super) fn server_of(authority: &Authority, name: &MailboxName) -> Option<Arc<str>> {
+    let entry = authority.find(name).ok().flatten()?;
+    Some(String::from_utf8_lossy(entry.location.server()).into())
+}
+
+fn spool_options(config: &config::Spool, lmtp: &Lmtp) -> spool::Options {
+    let host = servername(lmtp);
+    let from = config.report_from.clone().unwrap_or_else(|| format!("MAILER-DAEMON@{host}"));
+    spool::Options {
+        in_memory: config.in_memory.get(),
+        min_free_bytes: config.min_free.get() as u64,
+        min_free_inodes: config.min_free_inodes,
+        max_messages: config.max_messages,
+        policy: config.policy(),
+        reporter: Reporter { host, from },
+        ..spool::Options::default()
+    }
 }
 
 fn servername(lmtp: &Lmtp) -> String {

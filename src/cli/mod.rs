@@ -13,6 +13,7 @@ mod list;
 mod onlooker;
 mod operate;
 mod plan;
+mod queue;
 mod reload;
 mod reseed;
 mod serve;
@@ -137,6 +138,13 @@ enum Command {
         #[command(flatten)]
         manner: Manner,
     },
+    /// Deliveries that were accepted and could not be placed yet.
+    Queue {
+        #[command(subcommand)]
+        command: queue::QueueCommand,
+        #[command(flatten)]
+        manner: Manner,
+    },
     /// Frontends that mail is delivered through.
     Frontend {
         #[command(subcommand)]
@@ -221,6 +229,7 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
         }
         Command::List { command, manner } => list::run(&config, command, manner),
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
+        Command::Queue { command, manner } => queue::run(&config, command, manner),
         Command::Frontend { command } => frontend::run(&config, command),
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),

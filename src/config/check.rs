@@ -92,6 +92,7 @@ impl Config {
         if let Some(backends) = &self.backends {
             backends.check(&mut find);
         }
+        self.spool.check(self.lmtp.is_some(), &mut find);
         if let Some(imap) = &self.imap {
             imap.check(&mut find);
         }

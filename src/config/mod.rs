@@ -4,6 +4,7 @@ mod backends;
 mod check;
 mod imap;
 mod lmtp;
+mod spool;
 mod units;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ pub use backends::Backends;
 pub use check::{Finding, Severity};
 pub use imap::{FrontendTls, Imap};
 pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
+pub use spool::Spool;
 pub use units::{Size, Span};
 
 /// Where the file is looked for unless the command line says otherwise.
@@ -70,6 +72,9 @@ pub struct Config {
     pub store: Store,
     /// The face to the MTA.
     pub lmtp: Option<Lmtp>,
+    /// Deliveries that wait.
+    #[serde(default)]
+    pub spool: Spool,
     /// The face to mail clients.
     pub imap: Option<Imap>,
     /// How backends are asked what they hold.

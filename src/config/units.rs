@@ -30,6 +30,11 @@ impl Span {
 pub struct Size(usize);
 
 impl Size {
+    /// So many KiB.
+    pub const fn kibibytes(kibibytes: usize) -> Self {
+        Self(kibibytes << 10)
+    }
+
     /// So many MiB.
     pub const fn mebibytes(mebibytes: usize) -> Self {
         Self(mebibytes << 20)

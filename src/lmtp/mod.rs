@@ -26,7 +26,10 @@ pub mod mailbox;
 mod message;
 mod replay;
 mod session;
+mod submission;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod wire;
 
@@ -43,6 +46,7 @@ use mailbox::Naming;
 
 pub use listener::{Face, Listener};
 pub use replay::Replay;
+pub use submission::Submission;
 pub use tally::Answered;
 pub use upstream::{FrontendStatus, Frontends, UnknownFrontend, UpstreamConfig};
 

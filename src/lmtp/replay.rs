@@ -94,7 +94,7 @@ fn verdict(heard: Heard, known: Knowledge) -> Verdict {
     }
 }
 
-fn in_spool_form(reply: &ravenry_parsers::lmtp::Reply) -> Reply {
+pub(super) fn in_spool_form(reply: &ravenry_parsers::lmtp::Reply) -> Reply {
     let enhanced = reply.enhanced().map(|code| [u16::from(code.0), code.1, code.2]);
     let own = enhanced.map(|[class, subject, detail]| format!("{class}.{subject}.{detail}"));
     let lines = reply.lines.iter().map(|line| {

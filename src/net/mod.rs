@@ -1,6 +1,7 @@
 //! Listeners, TLS, SASL, deadlines and limits: what every face shares.
 
 pub mod address;
+pub mod at_once;
 mod attached;
 pub mod guesses;
 pub mod random;

@@ -99,10 +99,8 @@ pub(super) struct Spilt {
 }
 
 impl Spilt {
-    /// Makes the file durable under another name.
-    #[allow(dead_code, reason = "the log that calls it lands next")]
+    /// Gives the file another name, under which it stays.
     pub(super) fn keep(mut self, name: &Path) -> io::Result<()> {
-        self.file.sync()?;
         if let Some(path) = &self.path {
             self.disk.rename(path, name)?;
         }

@@ -10,6 +10,13 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub(super) u64);
 
+impl QueueId {
+    /// When the message was queued, in milliseconds since 1970: a number is made of that time.
+    pub fn queued_unix_ms(self) -> u64 {
+        self.0 / 1000
+    }
+}
+
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = (64 - self.0.leading_zeros()).div_ceil(5).max(1);

@@ -1,10 +1,7 @@
 //! Values on disk: how they are laid out.
 //!
-//! Every value is a sequence of these, without padding:
+//! Every value is a sequence, without padding, of bytes, varints and texts ([`packed`](crate::packed)) and of
 //!
-//! - *byte*
-//! - *varint*: 7 bits per byte, the least significant first, the top bit set on all bytes but the last
-//! - *text*: its length as a varint, then its bytes
 //! - *entry*: a byte (0 absent, 1 reserved, 2 active), then unless absent the location as a text, then if
 //!   active the ACL as a text
 //!
@@ -14,6 +11,8 @@
 use super::StoreError;
 use super::records::{Conflict, Doubt, JournalRecord, Synced, Verb};
 use crate::list::{Acl, Entry, EntryState, Location, MailboxName, Order};
+use crate::packed::Malformed;
+pub(super) use crate::packed::{In, Out};
 
 const ABSENT: u8 = 0;
 const RESERVED: u8 = 1;
@@ -21,31 +20,7 @@ const ACTIVE: u8 = 2;
 
 type Decoded<T> = Result<T, StoreError>;
 
-/// A value being written.
-#[derive(Default)]
-pub(super) struct Out(Vec<u8>);
-
 impl Out {
-    pub(super) fn byte(mut self, byte: u8) -> Self {
-        self.0.push(byte);
-        self
-    }
-
-    pub(super) fn varint(mut self, mut value: u64) -> Self {
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
-        self
-    }
-
-    pub(super) fn text(self, bytes: &[u8]) -> Self {
-        let mut out = self.varint(bytes.len() as u64);
-        out.0.extend_from_slice(bytes);
-        out
-    }
-
     pub(super) fn entry(self, entry: Option<&Entry>) -> Self {
         match entry {
             None => self.byte(ABSENT),
@@ -55,46 +30,9 @@ impl Out {
             },
         }
     }
-
-    pub(super) fn done(self) -> Vec<u8> {
-        self.0
-    }
 }
 
-/// A value being read.
-#[derive(Clone, Copy)]
-pub(super) struct In<'a>(pub(super) &'a [u8]);
-
-impl<'a> In<'a> {
-    pub(super) fn byte(&mut self) -> Decoded<u8> {
-        let (first, rest) = self.0.split_first().ok_or_else(cut)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    pub(super) fn varint(&mut self) -> Decoded<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(StoreError::corrupt("a number on disk has no end"))
-    }
-
-    pub(super) fn text(&mut self) -> Decoded<&'a [u8]> {
-        let len = usize::try_from(self.varint()?).map_err(|_| cut())?;
-        let (text, rest) = self.0.split_at_checked(len).ok_or_else(cut)?;
-        self.0 = rest;
-        Ok(text)
-    }
-
-    fn string(&mut self) -> Decoded<String> {
-        Ok(String::from_utf8_lossy(self.text()?).into_owned())
-    }
-
+impl In<'_> {
     fn location(&mut self) -> Decoded<Location> {
         location(self.text()?)
     }
@@ -104,17 +42,13 @@ impl<'a> In<'a> {
             ABSENT => None,
             RESERVED => Some(Entry::reserved(self.location()?)),
             ACTIVE => Some(Entry::active(self.location()?, Acl::new(self.text()?))),
-            other => return Err(unknown("entry", other)),
+            code => return Err(unknown("entry", code)),
         })
     }
 }
 
-fn cut() -> StoreError {
-    StoreError::corrupt("a value on disk is cut short")
-}
-
-fn unknown(what: &str, code: u8) -> StoreError {
-    StoreError::corrupt(format!("a value on disk holds an unknown {what}, {code}"))
+fn unknown(what: &'static str, code: u8) -> StoreError {
+    Malformed::Unknown { what, code }.into()
 }
 
 fn location(bytes: &[u8]) -> Decoded<Location> {
@@ -312,12 +246,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn numbers_come_back(value: u64) {
-            let bytes = Out::default().varint(value).done();
-            prop_assert_eq!(In(&bytes).varint(), Ok(value));
-        }
-
         #[test]
         fn no_bytes_lead_to_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let name = MailboxName::new(b"user.a").unwrap();

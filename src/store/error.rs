@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::packed::Malformed;
+
 /// Why the store did not do what it was asked. Cheap to clone, since one failed group answers many callers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -63,6 +65,12 @@ impl StoreError {
 
     pub(super) fn disk(what: &str, error: &std::io::Error) -> Self {
         Self::Disk(format!("{what}: {error}").into())
+    }
+}
+
+impl From<Malformed> for StoreError {
+    fn from(error: Malformed) -> Self {
+        Self::corrupt(error.to_string())
     }
 }
 

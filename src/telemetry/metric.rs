@@ -141,6 +141,31 @@ metrics! {
         "1 while a frontend gets mail";
     LmtpFrontendConnections = Gauge "ravenry_lmtp_frontend_connections" in Count by &[("frontend", OPEN)],
         "Connections to a frontend that are in use";
+    QueueMessages = Gauge "ravenry_queue_messages" in Count by &[],
+        "Messages that were accepted and could not be placed yet";
+    QueueBytes = Gauge "ravenry_queue_bytes" in Bytes by &[],
+        "Bytes of their texts";
+    QueueOldestAge = Gauge "ravenry_queue_oldest_age_seconds" in Seconds by &[],
+        "Age of the oldest of them; 0 when there is none";
+    QueueHeld = Gauge "ravenry_queue_held" in Count by &[],
+        "Queued messages that an operator holds";
+    QueueFailed = Gauge "ravenry_queue_failed" in Count by &[],
+        "Queued messages that can be neither delivered nor returned";
+    QueueQuarantined = Gauge "ravenry_queue_quarantined" in Count by &[],
+        "Damaged records of the queue that were kept aside";
+    QueueFreeBytes = Gauge "ravenry_queue_free_bytes" in Bytes by &[],
+        "Bytes that are free on the queue's disk";
+    QueueAccepting = Gauge "ravenry_queue_accepting" in Count by &[],
+        "1 while the queue would take a message";
+    QueuePoisoned = Gauge "ravenry_queue_poisoned" in Count by &[],
+        "1 when the queue's disk has failed and nothing more is accepted";
+    QueueFsyncDuration = Histogram "ravenry_queue_fsync_duration_seconds" in Seconds by &[],
+        "Time that the queue's disk takes to make a group of messages durable";
+    QueueDeliveries = Counter "ravenry_queue_deliveries_total" in Count by
+        &[("outcome", &["delivered", "deferred", "refused", "expired"])],
+        "What became of recipients when a queued message was tried";
+    QueueReports = Counter "ravenry_queue_reports_total" in Count by &[],
+        "Reports to senders whose message was not delivered";
     BuildInfo = Gauge "ravenry_build_info" in Count by &[("version", OPEN)],
         "Always 1; the version is a label";
     StartTime = Gauge "ravenry_start_time_seconds" in Seconds by &[],

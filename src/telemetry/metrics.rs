@@ -3,7 +3,7 @@
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::metric::{BUCKETS, Metric};
-use crate::admin::status::{LmtpStatus, Status};
+use crate::admin::status::{LmtpStatus, QueueStatus, Status};
 use crate::authority::machine::State;
 
 /// Starts recording; the handle renders what `/metrics` shows.
@@ -44,8 +44,26 @@ pub fn gauge(status: &Status, now: u64) {
     if let Some(lmtp) = &status.lmtp {
         deliveries(lmtp);
     }
+    if let Some(waiting) = &status.queue {
+        queue(waiting, now);
+    }
     Metric::BuildInfo.set_for(&[("version", status.version.clone())], 1.0);
     Metric::StartTime.set(status.started as f64);
+}
+
+fn queue(queue: &QueueStatus, now: u64) {
+    let flag = |is: bool| f64::from(u8::from(is));
+    Metric::QueueMessages.set(queue.messages as f64);
+    Metric::QueueBytes.set(queue.bytes as f64);
+    Metric::QueueOldestAge.set(queue.oldest.map_or(0.0, |at| now.saturating_sub(at) as f64));
+    Metric::QueueHeld.set(queue.held as f64);
+    Metric::QueueFailed.set(queue.failed as f64);
+    Metric::QueueQuarantined.set(queue.quarantined as f64);
+    if let Some(free) = queue.free_bytes {
+        Metric::QueueFreeBytes.set(free as f64);
+    }
+    Metric::QueueAccepting.set(flag(queue.poisoned.is_none() && queue.full.is_none()));
+    Metric::QueuePoisoned.set(flag(queue.poisoned.is_some()));
 }
 
 fn deliveries(lmtp: &LmtpStatus) {

@@ -115,7 +115,13 @@ impl Lmtp {
         deliveries.pop().context("no delivery")
     }
 
-    async fn reply(&mut self) -> Result<LmtpReply> {
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.wire.send(bytes).await
+    }
+
+    /// The next reply.
+    pub async fn reply(&mut self) -> Result<LmtpReply> {
         let mut lines = Vec::new();
         loop {
             let line = self.wire.expect_line().await?;
@@ -130,7 +136,7 @@ impl Lmtp {
 }
 
 /// A message whose Message-ID and subject hold `id`.
-pub(crate) fn message(id: &str) -> String {
+pub fn message(id: &str) -> String {
     format!(
         "From: sender@example.org\r\nTo: someone@murder.test\r\nSubject: {id}\r\n\
          Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{id}@example.org>\r\n\r\nHello.\r\n"

@@ -6,7 +6,7 @@ mod mupdate;
 mod wire;
 
 pub use imap::{Completion, Imap, Response};
-pub use lmtp::{Delivery, Lmtp, LmtpReply};
+pub use lmtp::{Delivery, Lmtp, LmtpReply, message};
 pub use mupdate::{Line, Mupdate, MupdateReply, Record, literal};
 pub use wire::Wire;
 

@@ -18,10 +18,22 @@ const BUILD: Duration = Duration::from_secs(15 * 60);
 /// The script's progress goes to standard error: a first build takes a minute or two, and silence would look
 /// like a hang.
 pub async fn ensure_image(suite: Suite) -> Result<()> {
+    build(suite.name()).await
+}
+
+/// The image of the MTA.
+pub(super) const MTA_IMAGE: &str = "ravenry-mta:bookworm";
+
+/// The same for the MTA's.
+pub(super) async fn ensure_mta_image() -> Result<()> {
+    build("mta").await
+}
+
+async fn build(what: &str) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("murder/build-image");
-    within(BUILD, format!("building {}", suite.image()), async {
+    within(BUILD, format!("building the image for {what}"), async {
         let status = Command::new(&script)
-            .arg(suite.name())
+            .arg(what)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .status()

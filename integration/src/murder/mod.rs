@@ -22,6 +22,7 @@ use anyhow::{Context, Result};
 
 pub use dump::{Acl, Dump, Entry, State};
 pub use image::ensure_image;
+use image::{MTA_IMAGE, ensure_mta_image};
 pub use network::Network;
 pub use node::Node;
 pub use plan::{Plan, Suite};
@@ -49,6 +50,8 @@ pub struct Murder {
     pub be1: Node,
     /// A backend with `delete_mode: immediate`.
     pub be2: Node,
+    /// A real MTA; runs only where [`Murder::start_mta`] was called.
+    pub mta: Node,
     engine: Engine,
     network: Network,
     plan: Plan,
@@ -89,6 +92,7 @@ impl Murder {
             fe2: node("fe2", 22),
             be1: node("be1", 31),
             be2: node("be2", 32),
+            mta: node("mta", 41),
             engine,
             network,
             plan,
@@ -150,6 +154,14 @@ impl Murder {
         self.wait_for_frontends().await
     }
 
+    /// Starts a Postfix that delivers mail for murder.test to an address by LMTP, and waits until it answers.
+    pub async fn start_mta(&self, lmtp: SocketAddr) -> Result<()> {
+        ensure_mta_image().await?;
+        let environment = [("SERVERNAME", self.mta.server()), ("LMTP", lmtp.to_string())];
+        self.mta.create(MTA_IMAGE, &self.labels, &[], &environment).await?;
+        self.mta.wait_for_log("daemon started", 0, FIRST_LIST).await.map(drop)
+    }
+
     /// Waits until both frontends have their first list.
     pub async fn wait_for_frontends(&self) -> Result<()> {
         for frontend in self.frontends() {
@@ -198,7 +210,8 @@ impl Murder {
     }
 
     fn remains(&self) -> Remains {
-        Remains { nodes: self.nodes().map(Clone::clone), network: self.network.clone() }
+        let [mm, fe1, fe2, be1, be2] = self.nodes().map(Clone::clone);
+        Remains { nodes: [mm, fe1, fe2, be1, be2, self.mta.clone()], network: self.network.clone() }
     }
 
     async fn create(&self, node: &Node, role: &[(&str, String)]) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 
 /// What has to be cleared away.
 pub(super) struct Remains {
-    pub(super) nodes: [Node; 5],
+    pub(super) nodes: [Node; 6],
     pub(super) network: Network,
 }
 

@@ -7,6 +7,7 @@
 //! | `frontend` | frontends taken out of service and back |
 //! | `list` | the list itself: find, export, import, learn |
 //! | `plan` | what would change, and why |
+//! | `queue` | deliveries that wait |
 //! | `status` | where things stand |
 //! | `task` | reseed, accept |
 //! | `turn` | what must not happen twice at a time |
@@ -17,6 +18,7 @@ mod conflicts;
 mod frontend;
 mod list;
 mod plan;
+mod queue;
 mod status;
 mod task;
 mod turn;
@@ -39,6 +41,7 @@ use crate::authority::task::{Authority, Order};
 use crate::config::Config;
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
+use crate::spool::Spool;
 use turn::Turns;
 pub(super) use view::Window;
 
@@ -93,6 +96,11 @@ impl Desk {
         ))
     }
 
+    /// The queue, where deliveries are configured.
+    fn spool(&self) -> Option<&Spool> {
+        self.deliveries.as_ref().map(|deliveries| &deliveries.spool)
+    }
+
     async fn order(&self, order: Order) -> Result<Value, String> {
         self.authority.order(order).await.map(|()| Value::Null)
     }
@@ -102,6 +110,7 @@ impl Desk {
             Ask::Status => in_json(Operator::status(&self)),
             Ask::StandIn => self.order(Order::StandIn).await,
             Ask::Follow => self.order(Order::Follow).await,
+            Ask::Queue(ask) => queue::attend(&self, ask, session).await,
             Ask::Frontend(ask) => frontend::attend(&self, &ask),
             Ask::Conflicts(ask) => conflicts::attend(&self, ask, session.replies).await,
             Ask::Plan { wanted, brief } => {

@@ -3,13 +3,14 @@
 use super::{Desk, unix};
 use crate::admin::status::{
     ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus, PassageStatus,
-    Status, StoreStatus, StreamStatus,
+    QueueStatus, Status, StoreStatus, StreamStatus,
 };
 use crate::authority::task::Standing;
 use crate::cli::imap_face::Clients;
 use crate::imap::Health;
 use crate::list::Entry;
 use crate::lmtp::Face;
+use crate::spool::Spool;
 
 /// Conflicts that `status` names; the rest are counted.
 const CONFLICTS_SHOWN: usize = 100;
@@ -56,6 +57,7 @@ pub(super) fn status(desk: &Desk) -> Status {
             complete: stats.complete,
             poisoned: stats.poisoned.map(|cause| cause.to_string()),
         },
+        queue: desk.deliveries.as_ref().map(|deliveries| queue(&deliveries.spool)),
         lmtp: desk.deliveries.as_ref().map(|deliveries| lmtp(&deliveries.face)),
         imap: desk.clients.as_ref().map(imap),
         history: standing
@@ -70,6 +72,22 @@ pub(super) fn status(desk: &Desk) -> Status {
         version: env!("CARGO_PKG_VERSION").into(),
         started: desk.started,
         now: unix(),
+    }
+}
+
+fn queue(spool: &Spool) -> QueueStatus {
+    let stats = spool.stats();
+    QueueStatus {
+        messages: stats.messages,
+        bytes: stats.bytes,
+        oldest: stats.oldest_unix_ms.map(|at| at / 1000),
+        held: stats.held,
+        failed: stats.failed,
+        quarantined: stats.quarantined,
+        disk_bytes: stats.disk_bytes,
+        free_bytes: stats.room.map(|room| room.bytes),
+        full: stats.full.map(|why| why.to_string()),
+        poisoned: stats.poisoned.map(|cause| cause.to_string()),
     }
 }
 

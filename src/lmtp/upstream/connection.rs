@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::UpstreamConfig;
+use crate::net::at_once::at_once;
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
 
@@ -179,8 +180,7 @@ impl Connection {
     /// Whether an idle connection still looks usable: nothing came and nobody hung up.
     pub(super) async fn is_quiet(&mut self) -> bool {
         self.input.reserve(64);
-        let polled = tokio::time::timeout(Duration::ZERO, self.stream.read_buf(&mut self.input)).await;
-        polled.is_err() && self.input.is_empty()
+        at_once(self.stream.read_buf(&mut self.input)).await.is_none() && self.input.is_empty()
     }
 
     /// Says goodbye without waiting for it.

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::LinkConfig;
 use crate::authority::master::MasterIdentity;
 use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::net::at_once::at_once;
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
 
@@ -254,8 +255,7 @@ impl Connection {
 
     /// Whether an idle connection still looks usable: nothing came and nobody hung up.
     pub async fn is_quiet(&mut self) -> bool {
-        let polled = tokio::time::timeout(std::time::Duration::ZERO, self.fill()).await;
-        polled.is_err() && self.input.is_empty()
+        at_once(self.fill()).await.is_none() && self.input.is_empty()
     }
 }
 

@@ -1,0 +1,294 @@
+//! Deliveries through Ravenry, measured beside a frontend asked directly and beside HAProxy before it, in one run.
+//!
+//! What is compared alternates, round by round, so that a busy machine disturbs all alike; a ratio is the median of
+//! the ratios within each round. Two servers stand behind: a real frontend with two real backends, and one that only
+//! counts, which shows what the way itself can carry.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+
+use crate::clients::{Lmtp, Wire, message};
+use crate::deadline::{eventually, within};
+use crate::murder::{Murder, Plan};
+use crate::post::Post;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A usual size for the text of a message, in bytes.
+const SIZE: usize = 20 << 10;
+
+/// Users, on the backends in turn.
+const USERS: usize = 20;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Rounds of each measure.
+    pub rounds: usize,
+    /// Messages of each round through Cyrus.
+    pub messages: usize,
+    /// The same to the server that only counts.
+    pub counted: usize,
+}
+
+/// One way to a server, and what it has shown.
+struct Way {
+    name: &'static str,
+    address: SocketAddr,
+    pid: Option<u32>,
+    rates: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+impl Way {
+    fn new(name: &'static str, address: SocketAddr, pid: Option<u32>) -> Self {
+        Self { name, address, pid, rates: vec![], p50: vec![], p99: vec![], cpu: vec![] }
+    }
+}
+
+/// Measures, and returns a table.
+pub async fn run(scale: Scale) -> Result<String> {
+    let counter = counter().await?;
+    let murder = Murder::prepare(Plan::chosen()?).await?;
+    let frontend = murder.fe1.lmtp_address();
+    let gateway = murder.gateway();
+    let post = Post::start_in(murder, &[frontend], "").await?;
+    let murder = &post.stage.murder;
+    for (n, backend) in (0..USERS).zip(murder.backends().into_iter().cycle()) {
+        murder.create_user(&format!("u{n:03}"), backend).await?;
+    }
+    let other = Post::beside(&post, &[counter]).await?;
+    let at = |port| SocketAddr::from((gateway, port));
+    let proxy = Haproxy::start(&[(at(2501), frontend), (at(2502), counter)]).await?;
+    let mut table = String::from(
+        "| behind | sessions | way | messages/s | of direct | p50 ms | p99 ms | CPU s per 1,000 |\n\
+         |---|---:|---|---:|---:|---:|---:|---:|\n",
+    );
+    for sessions in [1, 8, 64] {
+        let mut ways = [
+            Way::new("direct", frontend, None),
+            Way::new("HAProxy", at(2501), proxy.child.id()),
+            Way::new("Ravenry", post.address(), Some(post.stage.ravenry.pid()?)),
+        ];
+        // A frontend of the murder has 50 processes for LMTP.
+        measure(&mut ways, sessions.min(16), scale.rounds, scale.messages).await?;
+        rows(&mut table, "Cyrus", sessions.min(16), &ways)?;
+        let mut ways = [
+            Way::new("direct", counter, None),
+            Way::new("HAProxy", at(2502), proxy.child.id()),
+            Way::new("Ravenry", other.address(), Some(other.ravenry.pid()?)),
+        ];
+        measure(&mut ways, sessions, scale.rounds, scale.counted).await?;
+        rows(&mut table, "counter", sessions, &ways)?;
+    }
+    let one = {
+        let _one = Lmtp::connect(post.address()).await?;
+        post.stage.ravenry.resident()?
+    };
+    let mut many = Vec::new();
+    for _ in 0..1000 {
+        many.push(Lmtp::connect(post.address()).await?);
+    }
+    let thousand = post.stage.ravenry.resident()?;
+    writeln!(table, "\nRavenry's memory after all that: {one} KiB, with 1,000 sessions {thousand} KiB.")?;
+    drop(many);
+    other.ravenry.stop().await?;
+    post.stop().await?;
+    Ok(table)
+}
+
+async fn measure(ways: &mut [Way], sessions: usize, rounds: usize, messages: usize) -> Result<()> {
+    for round in 0..=rounds {
+        // Every round another one begins.
+        ways.rotate_left(1);
+        for way in &mut *ways {
+            let before = way.pid.map(processor).transpose()?;
+            let started = Instant::now();
+            let mut times = load(way.address, sessions, messages).await?;
+            let rate = times.len() as f64 / started.elapsed().as_secs_f64();
+            // The first round only warms up.
+            if round == 0 {
+                continue;
+            }
+            times.sort_by(f64::total_cmp);
+            way.rates.push(rate);
+            way.p50.push(quantile(&times, 0.5));
+            way.p99.push(quantile(&times, 0.99));
+            if let (Some(pid), Some(before)) = (way.pid, before) {
+                way.cpu.push((processor(pid)? - before) * 1000.0 / times.len() as f64);
+            }
+            eprintln!("bench: {} with {sessions} sessions: {rate:.0}/s", way.name);
+        }
+    }
+    // As they were given.
+    ways.rotate_right((rounds + 1) % ways.len().max(1));
+    Ok(())
+}
+
+/// Several sessions that each deliver one message after the other, MAIL to DATA in one segment as Postfix does. How
+/// long each message took, in milliseconds.
+async fn load(address: SocketAddr, sessions: usize, messages: usize) -> Result<Vec<f64>> {
+    let mut all = JoinSet::new();
+    for session in 0..sessions {
+        let share = messages / sessions;
+        all.spawn(async move {
+            let mut wire = Wire::connect(address).await?;
+            wire.set_patience(PATIENCE);
+            wire.expect_line().await?;
+            wire.send(b"LHLO bench\r\n").await?;
+            while wire.expect_line().await?.as_bytes().get(3) == Some(&b'-') {}
+            let body = "A line of text that is neither short nor long, as lines are.\r\n";
+            let body = body.repeat(SIZE / body.len());
+            let mut times = Vec::with_capacity(share);
+            for n in 0..share {
+                let user = fastrand::usize(..USERS);
+                let id = format!("bench-{session}-{n}-{:x}", fastrand::u64(..));
+                let text = message(&id) + &body + ".\r\n";
+                let started = Instant::now();
+                let commands = format!("MAIL FROM:<a@example.org>\r\nRCPT TO:<u{user:03}>\r\nDATA\r\n");
+                wire.send(commands.as_bytes()).await?;
+                for code in ["250", "250", "354"] {
+                    let line = wire.expect_line().await?;
+                    ensure!(line.starts_with(code), "{line}");
+                }
+                wire.send(text.as_bytes()).await?;
+                let line = wire.expect_line().await?;
+                ensure!(line.starts_with("250") && !line.contains("Queued"), "{line}");
+                times.push(started.elapsed().as_secs_f64() * 1000.0);
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(done) = all.join_next().await {
+        times.extend(done??);
+    }
+    Ok(times)
+}
+
+fn rows(table: &mut String, behind: &str, sessions: usize, ways: &[Way]) -> Result<()> {
+    let direct = ways.first().map(|way| way.rates.clone()).unwrap_or_default();
+    for way in ways {
+        let ratios: Vec<f64> = way.rates.iter().zip(&direct).map(|(rate, direct)| rate / direct).collect();
+        let cpu = if way.cpu.is_empty() { "–".into() } else { format!("{:.2}", median(&way.cpu)) };
+        writeln!(
+            table,
+            "| {behind} | {sessions} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {cpu} |",
+            way.name,
+            median(&way.rates),
+            median(&ratios),
+            median(&way.p50),
+            median(&way.p99),
+        )?;
+    }
+    Ok(())
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, 0.5)
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+/// The seconds of processor time that a process has used.
+fn processor(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks =
+        |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no processor time");
+    // A hundred ticks a second, on every Linux that we meet.
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+struct Haproxy {
+    child: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Haproxy {
+    async fn start(ways: &[(SocketAddr, SocketAddr)]) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut config = String::from(
+            "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n",
+        );
+        for (at, (from, to)) in ways.iter().enumerate() {
+            writeln!(config, "listen way{at}\n  bind {from}\n  server only {to}")?;
+        }
+        let path = directory.path().join("haproxy.cfg");
+        std::fs::write(&path, config)?;
+        let child = Command::new("haproxy")
+            .args(["-db", "-q", "-f"])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("haproxy cannot be run: install it (apt-get install haproxy)")?;
+        for (from, _) in ways {
+            eventually(PATIENCE, "haproxy listening", async || Ok(TcpStream::connect(from).await.ok()))
+                .await?;
+        }
+        Ok(Self { child, _directory: directory })
+    }
+}
+
+/// A server that takes every message and keeps none.
+async fn counter() -> Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let _ = tcp.set_nodelay(true);
+            tokio::spawn(count(tcp));
+        }
+    });
+    within(PATIENCE, "the counter", async { Ok(TcpStream::connect(address).await?) }).await?;
+    Ok(address)
+}
+
+async fn count(mut tcp: TcpStream) -> Result<()> {
+    tcp.write_all(b"220 counter ready\r\n").await?;
+    let (mut input, mut out) = (Vec::with_capacity(64 << 10), String::new());
+    let mut in_text = false;
+    loop {
+        if tcp.read_buf(&mut input).await? == 0 {
+            return Ok(());
+        }
+        if in_text {
+            if input.ends_with(b"\r\n.\r\n") {
+                input.clear();
+                in_text = false;
+                tcp.write_all(b"250 2.1.5 Success\r\n").await?;
+            }
+            continue;
+        }
+        let Some(end) = input.iter().rposition(|byte| *byte == b'\n') else { continue };
+        out.clear();
+        let commands: Vec<u8> = input.drain(..=end).collect();
+        for line in String::from_utf8_lossy(&commands).lines() {
+            match line.get(..4).unwrap_or_default() {
+                "LHLO" => out.push_str("250-counter\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r\n"),
+                "DATA" => {
+                    out.push_str("354 go ahead\r\n");
+                    in_text = true;
+                }
+                _ => out.push_str("250 2.0.0 ok\r\n"),
+            }
+        }
+        tcp.write_all(out.as_bytes()).await?;
+    }
+}

@@ -1,0 +1,152 @@
+//! Everything dies now and then, and no accepted message is lost: a frontend, a backend, the master, Ravenry itself.
+//!
+//! `RAVENRY_STORM` is the number of messages; 1,500 by default, so that it takes a minute.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ravenry_integration::clients::Lmtp;
+use ravenry_integration::deadline::{eventually, within};
+use ravenry_integration::murder::{Murder, Node, Plan};
+use ravenry_integration::post::Post;
+use tokio::task::JoinSet;
+
+const USERS: usize = 20;
+const SENDERS: usize = 16;
+/// For everything to be accepted, whatever dies.
+const ACCEPTED: Duration = Duration::from_secs(900);
+/// For the queue to be empty once everything is back.
+const DRAINED: Duration = Duration::from_secs(120);
+const CALM: Duration = Duration::from_secs(3);
+
+const CONFIG: &str = "[lmtp.upstream]\nconnect_timeout = \"1s\"\nreply_timeout = \"2s\"\n\
+                      delivery_timeout = \"10s\"\nprobe = \"1s\"";
+
+fn user(n: usize) -> String {
+    format!("u{:03}", n % USERS)
+}
+
+/// An MTA: it tries each of its messages until it is told 250. Returns how often it had to try again.
+async fn send(address: SocketAddr, mine: Vec<usize>, done: Arc<AtomicUsize>) -> usize {
+    let (mut session, mut again) = (None, 0);
+    for n in mine {
+        loop {
+            if let Some(lmtp) = &mut session {
+                let lmtp: &mut Lmtp = lmtp;
+                match lmtp.deliver_one(&user(n), &format!("storm-{n}")).await {
+                    Ok(delivery) if delivery.verdict().is_ok() => break,
+                    Ok(delivery) => assert!(delivery.verdict().is_temporary(), "{delivery:?}"),
+                    Err(_) => session = None,
+                }
+                again += 1;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            } else {
+                session = Lmtp::connect(address).await.ok();
+                if session.is_none() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    again
+}
+
+async fn strike(node: &Node) -> Result<()> {
+    node.kill_cyrus().await?;
+    tokio::time::sleep(CALM).await;
+    node.start_cyrus().await
+}
+
+/// How often each message is in a mailbox.
+async fn stored(backend: &Node, user: &str) -> Result<HashMap<String, usize>> {
+    let mut imap = backend.imap(user).await?;
+    imap.select("INBOX").await?.ok()?;
+    let fetched = imap.run("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])").await?;
+    let mut found = HashMap::new();
+    for piece in fetched.untagged.concat().split("<storm-").skip(1) {
+        let id = piece.split('@').next().unwrap_or_default();
+        *found.entry(id.to_owned()).or_default() += 1;
+    }
+    Ok(found)
+}
+
+async fn all_stored(murder: &Murder) -> Result<HashMap<String, usize>> {
+    let mut all = HashMap::new();
+    for (n, backend) in (0..USERS).zip(murder.backends().into_iter().cycle()) {
+        all.extend(stored(backend, &user(n)).await?);
+    }
+    Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_dies_every_message_with_a_250_is_in_its_mailbox() -> Result<()> {
+    let count: usize = std::env::var("RAVENRY_STORM").map_or(Ok(1_500), |text| text.parse())?;
+    let mut post = Post::start(Plan::chosen()?.retrying_after(2), CONFIG).await?;
+    for n in 0..USERS {
+        post.stage.murder.create_user(&user(n), post.stage.murder.backends()[n % 2]).await?;
+    }
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        let mine = (sender..count).step_by(SENDERS).collect();
+        senders.spawn(send(post.address(), mine, done.clone()));
+    }
+    let mut blows = 0;
+    within(ACCEPTED, "everything being accepted", async {
+        while done.load(Ordering::Relaxed) < count {
+            let murder = &post.stage.murder;
+            match (blows % 5, fastrand::bool()) {
+                (0, first) => strike(murder.frontends()[usize::from(first)]).await?,
+                (1, first) => strike(murder.backends()[usize::from(first)]).await?,
+                (2, _) => strike(&murder.mm).await?,
+                (3, _) => {
+                    post.stage.ravenry.crash_and_restart().await?;
+                    tokio::time::sleep(CALM).await;
+                }
+                _ => {
+                    // Two at once, and Ravenry in the middle of it.
+                    murder.fe1.kill_cyrus().await?;
+                    murder.be2.kill_cyrus().await?;
+                    tokio::time::sleep(CALM / 3).await;
+                    post.stage.ravenry.crash_and_restart().await?;
+                    tokio::time::sleep(CALM).await;
+                    post.stage.murder.fe1.start_cyrus().await?;
+                    post.stage.murder.be2.start_cyrus().await?;
+                }
+            }
+            blows += 1;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(500..2500))).await;
+        }
+        Ok(())
+    })
+    .await?;
+    let mut again = 0;
+    while let Some(sender) = senders.join_next().await {
+        again += sender?;
+    }
+    let murder = &post.stage.murder;
+    let waited = eventually(DRAINED, "every message in its mailbox", async || {
+        let all = all_stored(murder).await?;
+        Ok((all.len() == count).then_some(()))
+    })
+    .await;
+    let all = all_stored(murder).await?;
+    if waited.is_err() {
+        let lost: Vec<usize> = (0..count).filter(|n| !all.contains_key(&n.to_string())).collect();
+        let status = post.stage.ravenry.status().await?;
+        anyhow::bail!("{} of {count} missing after {blows} blows: {lost:?}\n{status}", lost.len());
+    }
+    let twice = all.values().filter(|times| **times > 1).count();
+    let (_, drained) = waited.context("drained")?;
+    println!(
+        "{count} messages, {blows} blows, {again} tries again, {twice} stored twice, all there after {drained:.1?}"
+    );
+    // A backend that is killed loses what it knew of messages that it had just stored: then one comes twice.
+    ensure!(twice <= count / 50, "{twice} of {count} are there more than once");
+    post.stop().await
+}

@@ -1,0 +1,10 @@
+//! The face to the MTA over loopback.
+
+mod abuse;
+mod failures;
+mod frontend;
+mod frontends;
+mod login;
+mod replay;
+mod stage;
+mod table;

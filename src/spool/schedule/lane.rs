@@ -1,0 +1,202 @@
+//! One destination's jobs, and its breaker.
+
+use std::collections::BTreeMap;
+
+use super::{LaneStatus, Outcome, Policy, backoff};
+use crate::spool::{Destination, QueueId};
+
+/// So many different messages in a row open the breaker.
+const FAILURES: usize = 3;
+/// Every so many-th place is the newest's.
+const NEWEST_EVERY: u32 = 4;
+/// A message that has failed more often because of the destination is itself suspected, and not ready again
+/// just because others succeed.
+const SUSPICIOUS: u32 = 8;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) destination: Destination,
+    /// The attempts of jobs that may begin.
+    pub(super) ready: BTreeMap<QueueId, u32>,
+    pub(super) later: BTreeMap<QueueId, Later>,
+    pub(super) running: BTreeMap<QueueId, Running>,
+    breaker: Breaker,
+    begun: u32,
+}
+
+/// A job that waits for its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Later {
+    pub(super) due: u64,
+    pub(super) attempts: u32,
+    /// It failed because of the destination.
+    pub(super) unreachable: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Running {
+    pub(super) attempts: u32,
+    /// Something came back meanwhile.
+    pub(super) woken: bool,
+    pub(super) forgotten: bool,
+    /// No attempt is made: it expires.
+    pub(super) given_up: bool,
+}
+
+#[derive(Debug)]
+enum Breaker {
+    /// All goes well; these messages failed since it last did.
+    Closed { failed: Vec<QueueId> },
+    /// Nothing is tried until then.
+    Open { until: u64, failures: u32 },
+    /// One message is being tried.
+    Probing { failures: u32 },
+}
+
+const CLOSED: Breaker = Breaker::Closed { failed: Vec::new() };
+
+impl Lane {
+    pub(super) fn new(destination: Destination) -> Self {
+        Self {
+            destination,
+            ready: BTreeMap::new(),
+            later: BTreeMap::new(),
+            running: BTreeMap::new(),
+            breaker: CLOSED,
+            begun: 0,
+        }
+    }
+
+    pub(super) fn knows(&self, id: QueueId) -> bool {
+        self.ready.contains_key(&id) || self.later.contains_key(&id) || self.running.contains_key(&id)
+    }
+
+    pub(super) fn is_given_up(&self, id: QueueId) -> bool {
+        self.running.get(&id).is_some_and(|running| running.given_up)
+    }
+
+    /// Takes the next job out, if one may run now. One that expires comes with the time at which it was due,
+    /// if it was waiting.
+    pub(super) fn begin(&mut self, now: u64, policy: &Policy) -> Option<(QueueId, Option<u64>)> {
+        if self.running.len() >= policy.per_destination {
+            return None;
+        }
+        if !matches!(self.breaker, Breaker::Closed { .. })
+            && let Some(id) = self.oldest().filter(|id| now >= expires(*id, policy))
+        {
+            let due = self.later.remove(&id).map(|later| later.due);
+            self.ready.remove(&id);
+            self.running.insert(id, Running { given_up: true, ..Running::default() });
+            return Some((id, due));
+        }
+        let probing = match self.breaker {
+            Breaker::Closed { .. } => None,
+            Breaker::Open { until, failures } if now >= until => Some(failures),
+            Breaker::Open { .. } | Breaker::Probing { .. } => return None,
+        };
+        let newest = probing.is_none() && self.begun % NEWEST_EVERY == NEWEST_EVERY - 1;
+        let (id, attempts) = if newest { self.ready.pop_last() } else { self.ready.pop_first() }?;
+        self.begun = self.begun.wrapping_add(1);
+        if let Some(failures) = probing {
+            self.breaker = Breaker::Probing { failures };
+        }
+        self.running.insert(id, Running { attempts, ..Running::default() });
+        Some((id, None))
+    }
+
+    fn oldest(&self) -> Option<QueueId> {
+        let ready = self.ready.first_key_value().map(|(id, _)| *id);
+        let later = self.later.first_key_value().map(|(id, _)| *id);
+        ready.into_iter().chain(later).min()
+    }
+
+    /// What an outcome means for the breaker. Answers whether it was closed by it.
+    pub(super) fn judge(
+        &mut self,
+        now: u64,
+        id: QueueId,
+        given_up: bool,
+        outcome: Outcome,
+        policy: &Policy,
+        random: &mut fastrand::Rng,
+    ) -> bool {
+        if given_up {
+            return false;
+        }
+        let failures = match (&mut self.breaker, outcome) {
+            (Breaker::Closed { failed }, Outcome::Settled | Outcome::Deferred) => {
+                failed.clear();
+                return false;
+            }
+            // An answer to what began before it was opened closes it as well.
+            (_, Outcome::Settled | Outcome::Deferred) => {
+                self.breaker = CLOSED;
+                return true;
+            }
+            (Breaker::Closed { failed }, Outcome::Unreachable) => {
+                if !failed.contains(&id) {
+                    failed.push(id);
+                }
+                if failed.len() < FAILURES {
+                    return false;
+                }
+                1
+            }
+            (Breaker::Probing { failures }, Outcome::Unreachable) => failures.saturating_add(1),
+            (Breaker::Open { .. }, Outcome::Unreachable) => return false,
+        };
+        let wait = backoff(failures, policy.retry_min, policy.probe_max, random);
+        self.breaker = Breaker::Open { until: now + wait, failures };
+        false
+    }
+
+    /// The destination is back.
+    pub(super) fn wake(&mut self) {
+        self.breaker = CLOSED;
+        for running in self.running.values_mut() {
+            running.woken = true;
+        }
+    }
+
+    /// Takes out those who wait.
+    pub(super) fn take_later(&mut self, whom: impl Fn(&Later) -> bool) -> Vec<(QueueId, Later)> {
+        let wanted: Vec<_> = self.later.iter().filter(|(_, later)| whom(later)).map(|(id, _)| *id).collect();
+        wanted.into_iter().filter_map(|id| Some((id, self.later.remove(&id)?))).collect()
+    }
+
+    /// Whether a job that waits failed because of the destination, as far as one can tell.
+    pub(super) fn is_unsuspected(later: &Later) -> bool {
+        later.unreachable && later.attempts < SUSPICIOUS
+    }
+
+    /// When the next message may be tried although the breaker is open.
+    pub(super) fn next_probe(&self) -> Option<u64> {
+        match self.breaker {
+            Breaker::Open { until, .. } if !self.ready.is_empty() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// When the oldest message expires, if that can happen without an attempt.
+    pub(super) fn next_expiry(&self, policy: &Policy) -> Option<u64> {
+        match self.breaker {
+            Breaker::Closed { .. } => None,
+            _ if self.running.len() >= policy.per_destination => None,
+            _ => self.oldest().map(|id| expires(id, policy)),
+        }
+    }
+
+    pub(super) fn status(&self) -> LaneStatus {
+        LaneStatus {
+            destination: self.destination.clone(),
+            ready: self.ready.len(),
+            later: self.later.len(),
+            running: self.running.len(),
+            open: !matches!(self.breaker, Breaker::Closed { .. }),
+        }
+    }
+}
+
+fn expires(id: QueueId, policy: &Policy) -> u64 {
+    id.queued_unix_ms().saturating_add(policy.expiry)
+}

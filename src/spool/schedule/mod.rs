@@ -1,0 +1,303 @@
+//! What is tried when: a pure machine. Events and the time go in, jobs to begin come out.
+//!
+//! A *job* is one message at one destination. Each destination has a lane of its own, and of each lane so many
+//! jobs run at once:
+//!
+//! ```text
+//!   add ──▶ ready ──begin──▶ running ──settled──▶ (gone)
+//!             ▲                 │
+//!             └── due, woken ── later ◀──deferred
+//! ```
+//!
+//! - The oldest goes first, but every fourth place is the newest's: a backlog does not starve new mail.
+//! - A job that was deferred waits from one second to half an hour, doubling, with jitter. Whatever it is that
+//!   makes one message fail, only that message waits.
+//! - Three different messages in a row that failed because of the destination open its *breaker*: from then on
+//!   one message at a time is tried, the next one each time, at growing distances. The first that gets an
+//!   answer closes the breaker, and all who failed because of the destination are ready again.
+//! - An event ("it is back") closes breakers and ends waits at once; timers are for what no event tells.
+//! - What is older than the expiry is given up after a failed attempt, or while the breaker is open.
+
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lane::{Lane, Later};
+
+use super::{Destination, QueueId};
+
+/// How a schedule behaves. Times are in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Jobs of one destination that run at once.
+    pub per_destination: usize,
+    /// Jobs that run at once.
+    pub in_all: usize,
+    /// The first wait of a deferred job.
+    pub retry_min: u64,
+    /// The longest.
+    pub retry_max: u64,
+    /// The longest between two attempts while a breaker is open.
+    pub probe_max: u64,
+    /// How old a message may get, counted from when it was queued.
+    pub expiry: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            per_destination: 8,
+            in_all: 64,
+            retry_min: 1_000,
+            retry_max: 30 * 60 * 1000,
+            probe_max: 5_000,
+            expiry: 5 * 24 * 3600 * 1000,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nobody of the job is left.
+    Settled,
+    /// Somebody has to wait, for a reason of the message's own.
+    Deferred,
+    /// Nothing was achieved, and the destination was the reason.
+    Unreachable,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Make an attempt.
+    Try(QueueId, Destination),
+    /// Give up: too old, and there is no way to the destination.
+    Expire(QueueId, Destination),
+}
+
+/// A lane as listings show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LaneStatus {
+    /// Whose it is.
+    pub destination: Destination,
+    /// Jobs that may begin.
+    pub ready: usize,
+    /// Jobs that wait for their time.
+    pub later: usize,
+    /// Jobs that run.
+    pub running: usize,
+    /// Whether the breaker is open.
+    pub open: bool,
+}
+
+/// The machine. Time is in milliseconds and never goes back.
+#[derive(Debug)]
+pub struct Schedule {
+    policy: Policy,
+    lanes: Vec<Lane>,
+    numbers: BTreeMap<Destination, usize>,
+    /// When jobs that wait are due: time, lane, message.
+    timers: BTreeSet<(u64, usize, QueueId)>,
+    running: usize,
+    /// The lane that is looked at first.
+    turn: usize,
+    random: fastrand::Rng,
+}
+
+impl Schedule {
+    /// An empty schedule; the seed is for jitter.
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self {
+            policy,
+            lanes: Vec::new(),
+            numbers: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            running: 0,
+            turn: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    fn number(&mut self, destination: &Destination) -> usize {
+        if let Some(number) = self.numbers.get(destination) {
+            return *number;
+        }
+        self.lanes.push(Lane::new(destination.clone()));
+        self.numbers.insert(destination.clone(), self.lanes.len() - 1);
+        self.lanes.len() - 1
+    }
+
+    /// A job that may begin. One that is known stays as it is.
+    pub fn add(&mut self, id: QueueId, destination: &Destination, attempts: u32) {
+        let number = self.number(destination);
+        if let Some(lane) = self.lanes.get_mut(number)
+            && !lane.knows(id)
+        {
+            lane.ready.insert(id, attempts);
+        }
+    }
+
+    /// A job that was deferred before and waits for its time.
+    pub fn add_later(&mut self, id: QueueId, destination: &Destination, attempts: u32, due: u64) {
+        let number = self.number(destination);
+        if let Some(lane) = self.lanes.get_mut(number)
+            && !lane.knows(id)
+        {
+            lane.later.insert(id, Later { due, attempts, unreachable: false });
+            self.timers.insert((due, number, id));
+        }
+    }
+
+    /// Whether a message has a job at a destination.
+    pub fn knows(&self, id: QueueId, destination: &Destination) -> bool {
+        self.numbers.get(destination).and_then(|n| self.lanes.get(*n)).is_some_and(|lane| lane.knows(id))
+    }
+
+    /// The destinations at which a message has jobs.
+    pub fn destinations_of(&self, id: QueueId) -> Vec<Destination> {
+        self.lanes.iter().filter(|lane| lane.knows(id)).map(|lane| lane.destination.clone()).collect()
+    }
+
+    /// Takes out all jobs of a message. One that runs is not taken up again.
+    pub fn forget(&mut self, id: QueueId) {
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            lane.ready.remove(&id);
+            if let Some(later) = lane.later.remove(&id) {
+                self.timers.remove(&(later.due, number, id));
+            }
+            if let Some(running) = lane.running.get_mut(&id) {
+                running.forgotten = true;
+            }
+        }
+    }
+
+    /// What can be done now; to be asked until it is `None`.
+    pub fn next(&mut self, now: u64) -> Option<Decision> {
+        self.ring(now);
+        if self.running >= self.policy.in_all {
+            return None;
+        }
+        let count = self.lanes.len();
+        for step in 0..count {
+            let number = (self.turn + step) % count;
+            let Some(lane) = self.lanes.get_mut(number) else { continue };
+            let decision = lane.begin(now, &self.policy);
+            if let Some((id, expired)) = decision {
+                if let Some(due) = expired {
+                    self.timers.remove(&(due, number, id));
+                }
+                self.running += 1;
+                self.turn = number + 1;
+                let destination = lane.destination.clone();
+                return Some(match expired.is_some() || lane.is_given_up(id) {
+                    true => Decision::Expire(id, destination),
+                    false => Decision::Try(id, destination),
+                });
+            }
+        }
+        None
+    }
+
+    /// Jobs whose time has come become ready.
+    fn ring(&mut self, now: u64) {
+        while let Some((due, number, id)) = self.timers.first().copied().filter(|(due, ..)| *due <= now) {
+            self.timers.remove(&(due, number, id));
+            if let Some(lane) = self.lanes.get_mut(number)
+                && let Some(later) = lane.later.remove(&id)
+            {
+                lane.ready.insert(id, later.attempts);
+            }
+        }
+    }
+
+    /// When [`Self::next`] is to be asked again if nothing happens before.
+    pub fn next_due(&self) -> Option<u64> {
+        let timer = self.timers.first().map(|(due, ..)| *due);
+        let probe = self.lanes.iter().filter_map(Lane::next_probe).min();
+        let expiry = self.lanes.iter().filter_map(|lane| lane.next_expiry(&self.policy)).min();
+        [timer, probe, expiry].into_iter().flatten().min()
+    }
+
+    /// What [`Decision`] asked for is done.
+    pub fn done(&mut self, now: u64, id: QueueId, destination: &Destination, outcome: Outcome) {
+        let number = self.number(destination);
+        let Some(lane) = self.lanes.get_mut(number) else { return };
+        let Some(running) = lane.running.remove(&id) else { return };
+        self.running = self.running.saturating_sub(1);
+        let closed = lane.judge(now, id, running.given_up, outcome, &self.policy, &mut self.random);
+        if closed {
+            self.release(number, Lane::is_unsuspected);
+        }
+        let Some(lane) = self.lanes.get_mut(number) else { return };
+        if outcome == Outcome::Settled || running.forgotten {
+            return;
+        }
+        let attempts = running.attempts.saturating_add(1);
+        let wait = match running.woken {
+            true => self.policy.retry_min,
+            false => backoff(attempts, self.policy.retry_min, self.policy.retry_max, &mut self.random),
+        };
+        let later = Later { due: now + wait, attempts, unreachable: outcome == Outcome::Unreachable };
+        self.timers.insert((later.due, number, id));
+        lane.later.insert(id, later);
+    }
+
+    /// Something that concerns all is back: nothing waits any more.
+    pub fn wake_all(&mut self) {
+        for number in 0..self.lanes.len() {
+            self.release(number, |_| true);
+            if let Some(lane) = self.lanes.get_mut(number) {
+                lane.wake();
+            }
+        }
+    }
+
+    /// A destination is back: who failed because of it waits no more.
+    pub fn wake(&mut self, destination: &Destination) {
+        let number = self.number(destination);
+        self.release(number, |later| later.unreachable);
+        if let Some(lane) = self.lanes.get_mut(number) {
+            lane.wake();
+        }
+    }
+
+    /// The jobs of one message wait no more.
+    pub fn wake_message(&mut self, id: QueueId) {
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            if let Some(later) = lane.later.remove(&id) {
+                self.timers.remove(&(later.due, number, id));
+                lane.ready.insert(id, later.attempts);
+            }
+            if let Some(running) = lane.running.get_mut(&id) {
+                running.woken = true;
+            }
+        }
+    }
+
+    /// Makes those ready who wait in a lane.
+    fn release(&mut self, number: usize, whom: impl Fn(&Later) -> bool) {
+        let Some(lane) = self.lanes.get_mut(number) else { return };
+        for (id, later) in lane.take_later(whom) {
+            self.timers.remove(&(later.due, number, id));
+            lane.ready.insert(id, later.attempts);
+        }
+    }
+
+    /// All lanes that have jobs.
+    pub fn lanes(&self) -> Vec<LaneStatus> {
+        self.lanes
+            .iter()
+            .map(Lane::status)
+            .filter(|lane| lane.ready + lane.later + lane.running > 0)
+            .collect()
+    }
+}
+
+/// Doubling from the least to the most, each time between 0.8 and 1.2 of that.
+fn backoff(attempts: u32, least: u64, most: u64, random: &mut fastrand::Rng) -> u64 {
+    let doubled = least.saturating_mul(1 << attempts.saturating_sub(1).min(40)).min(most);
+    doubled / 5 * 4 + random.u64(0..=doubled / 5 * 2)
+}

@@ -1,0 +1,251 @@
+//! The schedule under every order of events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const BORN: u64 = 1_000_000;
+
+fn id(number: u64) -> QueueId {
+    QueueId(BORN * 1000 + number)
+}
+
+fn backend(name: &str) -> Destination {
+    Destination::Backend(name.into())
+}
+
+fn schedule() -> Schedule {
+    Schedule::new(Policy::default(), 7)
+}
+
+fn begin_all(schedule: &mut Schedule, now: u64) -> Vec<u64> {
+    std::iter::from_fn(|| schedule.next(now))
+        .map(|decision| match decision {
+            Decision::Try(id, _) => id.0 - BORN * 1000,
+            Decision::Expire(id, _) => panic!("{id} expires"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_oldest_goes_first_and_every_fourth_place_is_the_newests() {
+    let mut schedule = schedule();
+    (0..100).for_each(|n| schedule.add(id(n), &backend("a"), 0));
+    assert_eq!(begin_all(&mut schedule, BORN), [0, 1, 2, 99, 3, 4, 5, 98]);
+    schedule.done(BORN, id(0), &backend("a"), Outcome::Settled);
+    assert_eq!(begin_all(&mut schedule, BORN), [6]);
+}
+
+#[test]
+fn lanes_take_turns_and_share_what_may_run_in_all() {
+    let mut schedule = Schedule::new(Policy { in_all: 4, ..Policy::default() }, 7);
+    for n in 0..10 {
+        schedule.add(id(n), &backend("a"), 0);
+        schedule.add(id(100 + n), &backend("b"), 0);
+    }
+    assert_eq!(begin_all(&mut schedule, BORN), [0, 100, 1, 101]);
+}
+
+#[test]
+fn a_lost_destination_is_asked_less_and_less_and_drained_when_it_is_back() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
+    for n in begin_all(&mut schedule, BORN) {
+        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
+    }
+    let (mut now, mut probes) = (BORN, Vec::new());
+    while now < BORN + 600_000 {
+        let begun = begin_all(&mut schedule, now);
+        assert!(begun.len() <= 1, "an open breaker lets one through");
+        for n in begun {
+            probes.push(now - BORN);
+            schedule.done(now, id(n), &lane, Outcome::Unreachable);
+        }
+        now = schedule.next_due().unwrap().max(now + 1);
+    }
+    assert!((100..160).contains(&probes.len()), "{probes:?}");
+    schedule.wake(&lane);
+    assert_eq!(begin_all(&mut schedule, now).len(), Policy::default().per_destination);
+    let waiting = schedule.lanes()[0].later;
+    assert_eq!(waiting, 0, "who failed because of the destination is ready at once");
+}
+
+#[test]
+fn the_first_answer_after_an_outage_closes_the_breaker() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
+    for n in begin_all(&mut schedule, BORN) {
+        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
+    }
+    let now = BORN + 1_500;
+    let probe = begin_all(&mut schedule, now);
+    assert_eq!(probe.len(), 1);
+    schedule.done(now, id(probe[0]), &lane, Outcome::Deferred);
+    assert_eq!(begin_all(&mut schedule, now).len(), Policy::default().per_destination);
+}
+
+#[test]
+fn a_poisonous_message_holds_up_nobody() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    schedule.add(id(0), &lane, 0);
+    let mut now = BORN;
+    for n in 1..200 {
+        schedule.add(id(n), &lane, 0);
+        now += 500;
+        for begun in begin_all(&mut schedule, now) {
+            // It takes the connection down with it.
+            let outcome = if begun == 0 { Outcome::Unreachable } else { Outcome::Settled };
+            schedule.done(now, id(begun), &lane, outcome);
+        }
+        assert_eq!(schedule.lanes().first().map_or(0, |lane| lane.ready), 0, "after {n}");
+    }
+    // Alone in its lane it does not hold up what comes next either.
+    for _ in 0..20 {
+        now = schedule.next_due().unwrap();
+        assert_eq!(begin_all(&mut schedule, now), [0]);
+        schedule.done(now, id(0), &lane, Outcome::Unreachable);
+    }
+    schedule.add(id(300), &lane, 0);
+    assert_eq!(begin_all(&mut schedule, now), [300]);
+}
+
+#[test]
+fn waits_double_from_a_second_to_half_an_hour() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    schedule.add(id(0), &lane, 0);
+    let (mut now, mut waits) = (BORN, Vec::new());
+    for _ in 0..14 {
+        assert_eq!(begin_all(&mut schedule, now), [0]);
+        schedule.done(now, id(0), &lane, Outcome::Deferred);
+        let due = schedule.next_due().unwrap();
+        waits.push(due - now);
+        now = due;
+    }
+    for (at, wait) in waits.iter().enumerate() {
+        let middle = (1000_u64 << at).min(1_800_000);
+        assert!((middle * 4 / 5..=middle * 6 / 5).contains(wait), "{waits:?}");
+    }
+}
+
+#[test]
+fn what_is_too_old_is_given_up_only_where_there_is_no_way() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    (0..5).for_each(|n| schedule.add(id(n), &lane, 0));
+    // Down for six days ourselves: everything is tried first.
+    let now = BORN + 6 * 24 * 3600 * 1000;
+    for n in begin_all(&mut schedule, now) {
+        schedule.done(now, id(n), &lane, Outcome::Unreachable);
+    }
+    let given_up: Vec<_> = std::iter::from_fn(|| schedule.next(now)).collect();
+    assert_eq!(given_up, (0..5).map(|n| Decision::Expire(id(n), lane.clone())).collect::<Vec<_>>());
+    (0..5).for_each(|n| schedule.done(now, id(n), &lane, Outcome::Settled));
+    assert_eq!(schedule.lanes(), []);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Add(u64, u8),
+    Forget(u64),
+    /// The n-th of those that run ends.
+    Done(usize, u8),
+    Wake(Option<u8>),
+    WakeMessage(u64),
+    Wait(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0..40_u64, 0..3_u8).prop_map(|(n, lane)| Event::Add(n, lane)),
+        1 => (0..40_u64).prop_map(Event::Forget),
+        6 => (any::<usize>(), 0..3_u8).prop_map(|(at, outcome)| Event::Done(at, outcome)),
+        1 => proptest::option::of(0..3_u8).prop_map(Event::Wake),
+        1 => (0..40_u64).prop_map(Event::WakeMessage),
+        3 => (0..200_000_u64).prop_map(Event::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Nothing is lost, nothing runs twice, limits hold, and in the end everything is done.
+    #[test]
+    fn every_job_is_somewhere_until_it_is_settled(events in proptest::collection::vec(event(), 1..120), seed: u64) {
+        let policy = Policy { per_destination: 3, in_all: 7, expiry: 400_000, ..Policy::default() };
+        let mut schedule = Schedule::new(policy, seed);
+        let lanes = ["a", "b", "c"].map(backend);
+        let mut expected: BTreeSet<(QueueId, Destination)> = BTreeSet::new();
+        let mut running: BTreeMap<(QueueId, Destination), bool> = BTreeMap::new();
+        let mut now = BORN;
+        for event in events {
+            match event {
+                Event::Add(n, lane) => {
+                    let job = (id(n), lanes[usize::from(lane)].clone());
+                    schedule.add(job.0, &job.1, 0);
+                    // One that runs and was forgotten is not taken up by this.
+                    if !running.contains_key(&job) {
+                        expected.insert(job);
+                    }
+                }
+                Event::Forget(n) => {
+                    schedule.forget(id(n));
+                    expected.retain(|job| job.0 != id(n));
+                }
+                Event::Done(at, outcome) if !running.is_empty() => {
+                    let job = running.keys().nth(at % running.len()).unwrap().clone();
+                    let expired = running.remove(&job).unwrap();
+                    let outcome = match outcome {
+                        _ if expired => Outcome::Settled,
+                        0 => Outcome::Settled,
+                        1 => Outcome::Deferred,
+                        _ => Outcome::Unreachable,
+                    };
+                    schedule.done(now, job.0, &job.1, outcome);
+                    if outcome == Outcome::Settled {
+                        expected.remove(&job);
+                    }
+                }
+                Event::Done(..) => {}
+                Event::Wake(None) => schedule.wake_all(),
+                Event::Wake(Some(lane)) => schedule.wake(&lanes[usize::from(lane)]),
+                Event::WakeMessage(n) => schedule.wake_message(id(n)),
+                Event::Wait(time) => now += time,
+            }
+            while let Some(decision) = schedule.next(now) {
+                let (job, expired) = match decision {
+                    Decision::Try(id, lane) => ((id, lane), false),
+                    Decision::Expire(id, lane) => ((id, lane), true),
+                };
+                prop_assert!(expected.contains(&job), "{job:?} is not wanted");
+                prop_assert!(running.insert(job, expired).is_none(), "twice at once");
+            }
+            for lane in schedule.lanes() {
+                prop_assert!(lane.running <= 3);
+                if let (false, true, 0) = (lane.open, lane.ready > 0, lane.running) {
+                    prop_assert!(running.len() >= 7, "{lane:?} could begin");
+                }
+            }
+            prop_assert!(running.len() <= 7);
+            for (id, lane) in &expected {
+                prop_assert!(schedule.knows(*id, lane), "{id} at {lane} is lost");
+            }
+        }
+        // Everything is well again: all is done in as many steps as there are jobs and waits.
+        for _ in 0..1000 {
+            for job in std::mem::take(&mut running).into_keys() {
+                schedule.done(now, job.0, &job.1, Outcome::Settled);
+                expected.remove(&job);
+            }
+            while let Some(Decision::Try(id, lane) | Decision::Expire(id, lane)) = schedule.next(now) {
+                running.insert((id, lane), false);
+            }
+            if running.is_empty() {
+                let Some(due) = schedule.next_due() else { break };
+                now = now.max(due);
+            }
+        }
+        prop_assert_eq!(schedule.lanes(), vec![]);
+        prop_assert_eq!(expected, BTreeSet::new());
+    }
+}

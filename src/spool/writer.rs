@@ -1,0 +1,576 @@
+//! The one thread that writes: it takes whatever waits, writes it at once, syncs once, and answers everybody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::disk::DiskFile;
+use super::index::{Place, Segment, Slot};
+use super::progress::{Fate, Progress};
+use super::quarantine;
+use super::read::text_path;
+use super::record::{Frame, HEADER, Kind, SegmentId};
+use super::shared::Shared;
+use super::{QueueId, SpoolError};
+use crate::failpoint;
+use crate::telemetry::metric::Metric;
+
+/// How much is written at once, in bytes, if it waits.
+const GROUP: usize = 8 << 20;
+/// How much is moved out of an old segment beside each group.
+const MOVED: usize = 1 << 20;
+/// How long changes that nobody waits for may wait for company.
+const LINGER: Duration = Duration::from_millis(5);
+/// After so long without work an empty queue gives its segment up.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// A message to be queued, laid out by whoever brought it.
+pub(super) struct New {
+    pub(super) id: QueueId,
+    pub(super) meta: Vec<u8>,
+    /// Empty if it has a file of its own.
+    pub(super) inline: Bytes,
+    pub(super) slot: Slot,
+}
+
+/// A change of a queued message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// What an attempt, or its end, made of some recipients.
+    Fates { fates: Vec<(usize, Fate)>, attempt_unix_ms: Option<u64> },
+    /// An operator's.
+    Hold,
+    /// An operator's; what could not be returned is tried again.
+    Release,
+    /// An operator's.
+    Delete,
+    /// It cannot be read: kept aside for a person.
+    Damaged(Arc<str>),
+}
+
+pub(super) enum Work {
+    Enqueue(Box<New>),
+    Change(QueueId, Change),
+}
+
+impl Work {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Enqueue(new) => new.meta.len() + new.inline.len() + 64,
+            Self::Change(..) => 256,
+        }
+    }
+}
+
+/// What became of a change: how far the message has come, or nothing if it is forgotten.
+pub(super) type Changed = Option<Progress>;
+
+pub(super) struct Request {
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<Changed, SpoolError>>,
+}
+
+struct Active {
+    id: SegmentId,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    next_number: u32,
+    /// The segment that is being emptied, and what is still to be moved out of it.
+    moving: Option<(u32, VecDeque<QueueId>)>,
+}
+
+/// A group on its way to the disk.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    effects: BTreeMap<QueueId, Option<Slot>>,
+    progress: BTreeMap<QueueId, Progress>,
+    dead_texts: Vec<PathBuf>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, next_number: u32) -> Self {
+        Self { shared, active: None, next_number, moving: None }
+    }
+
+    /// Works until every sender is gone and the queue is empty.
+    pub(super) fn run(mut self, queue: &Receiver<Request>) {
+        loop {
+            let first = match queue.recv_timeout(IDLE) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.idle();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let (mut weight, until) = (first.work.weight(), Instant::now() + LINGER);
+            let mut waited_for = !matches!(first.work, Work::Change(..));
+            let mut group = vec![first];
+            while weight < GROUP {
+                let next = match queue.try_recv() {
+                    Ok(next) => next,
+                    Err(_) if waited_for => break,
+                    Err(_) => match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                        Ok(next) => next,
+                        Err(_) => break,
+                    },
+                };
+                weight += next.work.weight();
+                waited_for |= !matches!(next.work, Work::Change(..));
+                group.push(next);
+            }
+            self.commit(group);
+            self.reclaim();
+        }
+        self.close();
+        self.reclaim();
+    }
+
+    /// Writes a group, or says why not; everybody is answered.
+    fn commit(&mut self, group: Vec<Request>) {
+        let mut batch = Batch::default();
+        let mut answers = Vec::with_capacity(group.len());
+        let ready = self.ready();
+        if let Ok(active) = &ready {
+            self.take_up_unwritten(*active, &mut batch);
+        }
+        let mut left = Vec::new();
+        for Request { work, reply } in group {
+            let answer = match (&ready, work) {
+                (Err(error), Work::Enqueue(_)) => Err(error.clone()),
+                (Ok(active), Work::Enqueue(new)) => {
+                    self.put(*active, &mut batch, *new);
+                    Ok(None)
+                }
+                (_, Work::Change(id, change)) => self.change(ready.as_ref().ok(), &mut batch, id, change),
+            };
+            left.push(reply);
+            answers.push(answer);
+        }
+        let written = match ready {
+            Ok(_) => self.write(batch),
+            Err(error) => self.only_remember(batch, error),
+        };
+        for (reply, answer) in left.into_iter().zip(answers) {
+            // The caller may have stopped waiting; it is done all the same.
+            let _ = reply.send(match (&written, answer) {
+                (Err(error), Ok(_)) => Err(error.clone()),
+                (_, answer) => answer,
+            });
+        }
+    }
+
+    /// A segment that can be written to: its name, and where its end is.
+    fn ready(&mut self) -> Result<(SegmentId, u64), SpoolError> {
+        if let Some(cause) = self.shared.poisoned() {
+            return Err(SpoolError::Poisoned(cause.clone()));
+        }
+        let segment_bytes = self.shared.options.segment_bytes;
+        if self.active.as_ref().is_some_and(|active| active.len >= segment_bytes) {
+            self.close();
+        }
+        if let Some(active) = &self.active {
+            return Ok((active.id, active.len));
+        }
+        let salt = crate::net::random::bytes().map_err(|e| SpoolError::Disk(e.to_string().into()))?;
+        let id = SegmentId { number: self.next_number, salt: u64::from_le_bytes(salt) };
+        let name = Path::new(Shared::SEGMENTS).join(id.file_name());
+        let disk = &self.shared.disk;
+        let failed = |error: std::io::Error| SpoolError::disk("beginning a segment of the queue", &error);
+        let file = disk.create(&name).map_err(failed)?;
+        // A failure here harms nothing: no record is in it yet, and another try makes another file.
+        self.next_number += 1;
+        failpoint::reached("spool.segment.created");
+        if let Err(error) = file.write_all_at(&id.header(), 0) {
+            let _ = disk.remove(&name);
+            return Err(full_or(error, failed));
+        }
+        let synced = file.sync().and_then(|()| disk.sync_directory(Path::new(Shared::SEGMENTS)));
+        if let Err(error) = synced {
+            return Err(self.shared.poison(&format!("an fsync of a new segment failed: {error}")));
+        }
+        failpoint::reached("spool.segment.begun");
+        self.shared
+            .index()
+            .segments
+            .insert(id.number, Segment { id, file: file.clone(), len: HEADER, live: 0, unreadable: false });
+        self.active = Some(Active { id, file, len: HEADER });
+        Ok((id, HEADER))
+    }
+
+    fn put(&self, active: (SegmentId, u64), batch: &mut Batch, new: New) {
+        let mut slot = new.slot;
+        slot.message = batch.record(active, Kind::Message, new.id, &new.meta, &new.inline);
+        batch.effects.insert(new.id, Some(slot));
+    }
+
+    /// Changes that an earlier group could not write go first.
+    fn take_up_unwritten(&self, active: (SegmentId, u64), batch: &mut Batch) {
+        let unwritten = self.shared.all_unwritten().clone();
+        for (id, progress) in unwritten {
+            match progress {
+                None => {
+                    batch.record(active, Kind::Removed, id, &[], &[]);
+                }
+                Some(progress) => {
+                    if let Some(slot) = self.slot(batch, id) {
+                        batch.progressed(Some(&active), id, slot, progress);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The message as this group leaves it.
+    fn slot(&self, batch: &Batch, id: QueueId) -> Option<Slot> {
+        match batch.effects.get(&id) {
+            Some(slot) => *slot,
+            None => self.shared.index().get(id).copied(),
+        }
+    }
+
+    fn change(
+        &self,
+        active: Option<&(SegmentId, u64)>,
+        batch: &mut Batch,
+        id: QueueId,
+        change: Change,
+    ) -> Result<Changed, SpoolError> {
+        let slot = self.slot(batch, id).ok_or(SpoolError::NotFound(id))?;
+        let over = match &change {
+            Change::Delete => true,
+            Change::Damaged(why) => {
+                quarantine::message(&self.shared, id, &slot, why)?;
+                true
+            }
+            // Nobody else is left: no need to read what is about to be forgotten.
+            Change::Fates { fates, .. } => {
+                slot.failed == 0
+                    && slot.waiting as usize == fates.len()
+                    && fates.iter().all(|(_, fate)| !fate.is_open())
+            }
+            Change::Hold | Change::Release => false,
+        };
+        if !over {
+            let mut progress = match batch.progress.get(&id) {
+                Some(progress) => progress.clone(),
+                None => self.shared.progress(id)?,
+            };
+            apply(&mut progress, change);
+            if !progress.is_over() {
+                batch.progressed(active, id, slot, progress.clone());
+                return Ok(Some(progress));
+            }
+        }
+        if let Some(active) = active {
+            batch.record(*active, Kind::Removed, id, &[], &[]);
+        }
+        batch.effects.insert(id, None);
+        if slot.in_file {
+            batch.dead_texts.push(text_path(id));
+        }
+        Ok(None)
+    }
+
+    /// Makes a group durable; then, and only then, it is so.
+    fn write(&mut self, batch: Batch) -> Result<(), SpoolError> {
+        let Some(active) = &mut self.active else { return Err(SpoolError::Closed) };
+        if !batch.bytes.is_empty() {
+            failpoint::reached("spool.group.before-write");
+            if let Err(error) = active.file.write_all_at(&batch.bytes, active.len) {
+                return Err(self.refused(batch, error));
+            }
+            failpoint::reached("spool.group.before-sync");
+            let began = Instant::now();
+            if let Err(error) = active.file.sync() {
+                let error = self.shared.poison(&format!("an fsync of the queue failed: {error}"));
+                return self.only_remember(batch, error);
+            }
+            Metric::QueueFsyncDuration.observe(began.elapsed());
+            failpoint::reached("spool.group.after-sync");
+            active.len += batch.bytes.len() as u64;
+        }
+        let (number, len) = (active.id.number, active.len);
+        self.shared.all_unwritten().clear();
+        {
+            let mut index = self.shared.index();
+            for (id, slot) in batch.effects {
+                index.set(id, slot);
+            }
+            if let Some(segment) = index.segments.get_mut(&number) {
+                segment.len = len;
+            }
+        }
+        for path in batch.dead_texts {
+            if let Err(error) = self.shared.disk.remove(&path) {
+                tracing::warn!(%error, path = %path.display(), "a text that is no longer needed stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk did not take a group. A full disk is survived: what was written is cut off again.
+    fn refused(&mut self, batch: Batch, error: std::io::Error) -> SpoolError {
+        let Some(active) = &self.active else { return SpoolError::Closed };
+        let full = full_or(error, |error| SpoolError::disk("writing the queue", &error));
+        let cut = active.file.set_len(active.len);
+        let error = match (full, cut) {
+            (full @ SpoolError::Full(_), Ok(())) => full,
+            (other, _) => self.shared.poison(&format!("a write to the queue failed: {other}")),
+        };
+        match self.only_remember(batch, error) {
+            Err(error) => error,
+            Ok(()) => SpoolError::Closed,
+        }
+    }
+
+    /// What happened is true although the disk does not take it: a message delivered is not delivered again
+    /// while the process lives. New messages are refused.
+    fn only_remember(&self, batch: Batch, error: SpoolError) -> Result<(), SpoolError> {
+        let mut index = self.shared.index();
+        let mut unwritten = self.shared.all_unwritten();
+        for (id, slot) in batch.effects {
+            match (slot, index.get(id).copied()) {
+                (None, Some(_)) => {
+                    index.set(id, None);
+                    unwritten.insert(id, None);
+                }
+                (Some(_), Some(mut known)) => {
+                    if let Some(progress) = batch.progress.get(&id) {
+                        known.note(progress);
+                        index.set(id, Some(known));
+                        unwritten.insert(id, Some(progress.clone()));
+                    }
+                }
+                (_, None) => {}
+            }
+        }
+        Err(error)
+    }
+
+    /// Gives space back: whole segments, the oldest first and never out of order, since a newer one may say
+    /// what became of an older one's messages.
+    fn reclaim(&mut self) {
+        if self.shared.poisoned().is_some() {
+            return;
+        }
+        loop {
+            let oldest = {
+                let index = self.shared.index();
+                index.segments.first_key_value().map(|(_, segment)| segment.clone())
+            };
+            let Some(oldest) = oldest else { return };
+            if oldest.unreadable || self.active.as_ref().is_some_and(|active| active.id == oldest.id) {
+                return;
+            }
+            if oldest.live > 0 {
+                return self.move_out(oldest.id.number);
+            }
+            failpoint::reached("spool.reclaim.before-remove");
+            let directory = Path::new(Shared::SEGMENTS);
+            let disk = &self.shared.disk;
+            let removed = disk
+                .remove(&directory.join(oldest.id.file_name()))
+                .and_then(|()| disk.sync_directory(directory));
+            if let Err(error) = removed
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "a segment of the queue that is no longer needed stays");
+                return;
+            }
+            failpoint::reached("spool.reclaim.after-remove");
+            self.shared.index().segments.remove(&oldest.id.number);
+        }
+    }
+
+    /// Moves what is alive out of the oldest segment, a part at a time, where most of what lies on disk is dead.
+    fn move_out(&mut self, oldest: u32) {
+        let wasteful = {
+            let index = self.shared.index();
+            index.segment_bytes() > 2 * index.live_bytes + 4 * self.shared.options.segment_bytes
+        };
+        let begun = self.moving.as_ref().is_some_and(|(number, _)| *number == oldest);
+        if !begun && !wasteful {
+            return;
+        }
+        if !begun {
+            self.moving = Some((oldest, self.shared.index().in_segment(oldest).into()));
+        }
+        let Some((_, ids)) = &mut self.moving else { return };
+        let mut part = Vec::new();
+        let mut weight = 0;
+        while weight < MOVED
+            && let Some(id) = ids.pop_front()
+        {
+            weight += self.shared.index().get(id).map_or(0, |slot| slot.text_len.min(1 << 20) as usize + 512);
+            part.push(id);
+        }
+        if ids.is_empty() {
+            self.moving = None;
+        }
+        if let Err(error) = self.rewrite(&part) {
+            tracing::warn!(%error, "messages cannot be moved out of an old segment of the queue");
+            self.moving = None;
+        }
+    }
+
+    /// Writes messages again as they are now, at the end of the log.
+    pub(super) fn rewrite(&mut self, ids: &[QueueId]) -> Result<(), SpoolError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        let active = self.ready()?;
+        for id in ids {
+            match self.again(*id) {
+                Ok(Some(new)) => self.put(active, &mut batch, new),
+                // Forgotten: said once more, for a segment that may not have kept it.
+                Ok(None) => {
+                    batch.record(active, Kind::Removed, *id, &[], &[]);
+                }
+                Err(SpoolError::Damaged(why)) => {
+                    let _ = self.change(Some(&active), &mut batch, *id, Change::Damaged(why));
+                }
+                Err(error) => return Err(error),
+            }
+            if batch.bytes.len() >= GROUP {
+                return self.write(batch).and_then(|()| {
+                    let at = ids.iter().position(|done| done == id).unwrap_or_default();
+                    self.rewrite(ids.get(at + 1..).unwrap_or_default())
+                });
+            }
+        }
+        self.write(batch)
+    }
+
+    fn again(&self, id: QueueId) -> Result<Option<New>, SpoolError> {
+        let Some(mut slot) = self.shared.index().get(id).copied() else { return Ok(None) };
+        let (meta, (segment, place)) = self.shared.meta(id)?;
+        let inline = self.shared.inline_text(id, &meta, &segment, place)?;
+        slot.progress = None;
+        Ok(Some(New { id, meta: meta.encode()?, inline, slot }))
+    }
+
+    fn idle(&mut self) {
+        let (empty, len) =
+            (self.shared.index().len() == 0, self.active.as_ref().map_or(0, |active| active.len));
+        if empty && len > HEADER {
+            self.close();
+        }
+        self.reclaim();
+        if !self.shared.all_unwritten().is_empty() {
+            self.commit(Vec::new());
+        }
+    }
+
+    /// Marks the end of the segment; what follows would be damage.
+    fn close(&mut self) {
+        let Some(active) = self.active.take() else { return };
+        if self.shared.poisoned().is_some() {
+            return;
+        }
+        let mut batch = Batch::default();
+        batch.record((active.id, active.len), Kind::Closed, QueueId(0), &[], &[]);
+        let closed = active.file.write_all_at(&batch.bytes, active.len).and_then(|()| active.file.sync());
+        match closed {
+            Ok(()) => {
+                if let Some(segment) = self.shared.index().segments.get_mut(&active.id.number) {
+                    segment.len = active.len + batch.bytes.len() as u64;
+                }
+            }
+            // It has nothing that was not synced before, and is looked at more closely at the next start.
+            Err(error) => tracing::warn!(%error, "a segment of the queue could not be closed"),
+        }
+    }
+}
+
+impl Batch {
+    /// Appends a record; returns where it will lie.
+    fn record(
+        &mut self,
+        (segment, end): (SegmentId, u64),
+        kind: Kind,
+        id: QueueId,
+        meta: &[u8],
+        inline: &[u8],
+    ) -> Place {
+        let offset = end + self.bytes.len() as u64;
+        let length = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let frame = Frame {
+            kind,
+            id,
+            meta_len: length(meta.len()),
+            body_len: length(inline.len()),
+            meta_crc: crc32fast::hash(meta),
+        };
+        self.bytes.extend_from_slice(&frame.encode(segment, offset));
+        self.bytes.extend_from_slice(meta);
+        self.bytes.extend_from_slice(inline);
+        Place {
+            segment: segment.number,
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            meta_len: frame.meta_len,
+        }
+    }
+
+    fn progressed(
+        &mut self,
+        active: Option<&(SegmentId, u64)>,
+        id: QueueId,
+        mut slot: Slot,
+        progress: Progress,
+    ) {
+        if let Some(active) = active {
+            slot.progress = Some(self.record(*active, Kind::Progress, id, &progress.encode(), &[]));
+        }
+        slot.note(&progress);
+        self.effects.insert(id, Some(slot));
+        self.progress.insert(id, progress);
+    }
+}
+
+fn apply(progress: &mut Progress, change: Change) {
+    match change {
+        Change::Fates { fates, attempt_unix_ms } => {
+            for (at, fate) in fates {
+                if let Some(known) = progress.fates.get_mut(at) {
+                    *known = fate;
+                }
+            }
+            if let Some(at) = attempt_unix_ms {
+                progress.attempts = progress.attempts.saturating_add(1);
+                progress.last_attempt_unix_ms = at;
+            }
+        }
+        Change::Hold => progress.held = true,
+        Change::Release => {
+            progress.held = false;
+            for fate in &mut progress.fates {
+                if let Fate::Failed(reply) = fate {
+                    *fate = Fate::Waiting(Some(reply.clone()));
+                }
+            }
+        }
+        Change::Delete | Change::Damaged(_) => {}
+    }
+}
+
+/// What a full disk, or a file that may not grow, is called; anything else is worse.
+fn full_or(error: std::io::Error, otherwise: impl Fn(std::io::Error) -> SpoolError) -> SpoolError {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => SpoolError::Full(error.to_string().into()),
+        _ => otherwise(error),
+    }
+}
