@@ -13,6 +13,7 @@
 //! Neither side ever holds more than a few lines: what is long is a stream of items. Who hangs up ends what he
 //! asked for, except orders that were taken already.
 
+mod audit;
 pub mod client;
 mod conflicts;
 mod list;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audited, Fault, Finding};
 pub use conflicts::{ConflictsAsk, Disagreement, Dispute, Keep};
 pub use list::{Form, ListAsk, TakenIn};
 pub use plan::{For, PlanSummary, StepLine};
@@ -80,6 +82,11 @@ pub enum Ask {
     Frontend(FrontendAsk),
     /// The list itself.
     List(ListAsk),
+    /// Compare the list with what the backends hold: an item for each [`Finding`]; the answer is an [`Audited`].
+    Audit {
+        /// Put right what can be put right.
+        fix: bool,
+    },
     /// Copy the state into a new file.
     Backup {
         /// Where; an absolute path, as the running Ravenry sees it.

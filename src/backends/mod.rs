@@ -6,10 +6,12 @@
 //! | file | what |
 //! |---|---|
 //! | `session` | one conversation with one backend |
+//! | `words` | a reply, taken apart |
 //! | `names` | names as an administrator writes them |
 
 mod names;
 mod session;
+mod words;
 
 use std::collections::HashMap;
 use std::time::Duration;

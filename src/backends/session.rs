@@ -10,11 +10,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::names::{from_wire, to_wire};
+use super::words::texts;
 use super::{BackendError, Backends};
-use crate::list::MailboxName;
+use crate::list::{Acl, MailboxName};
 
 /// The longest reply that is taken; a mailbox's name is far shorter.
 const MAX_REPLY: usize = 64 << 10;
+
+/// Where Cyrus tells a mailbox's partition.
+const PARTITION: &[u8] = b"/shared/vendor/cmu/cyrus-imapd/partition";
 
 /// An administrator's session.
 #[derive(Debug)]
@@ -90,6 +94,41 @@ impl Session {
         })
         .await?;
         Ok(count)
+    }
+
+    /// Who may do what with a mailbox that the backend holds. The administrator need not have a right on it.
+    pub async fn acl(&mut self, name: &MailboxName) -> Result<Acl, BackendError> {
+        let wire = to_wire(name, self.separator);
+        let command = [format!("GETACL {{{}+}}\r\n", wire.len()).as_bytes(), &wire].concat();
+        let mut acl = None;
+        self.command(&command, |reply, _| {
+            if let Some([kind, _, rights @ ..]) = texts(reply).as_deref()
+                && kind == b"ACL"
+            {
+                acl = Some(Acl::new(
+                    &rights.iter().flat_map(|word| [word, &b"\t"[..]].concat()).collect::<Vec<_>>(),
+                ));
+            }
+        })
+        .await?;
+        acl.ok_or_else(|| self.said(b"it does not tell the ACL"))
+    }
+
+    /// The partition of a mailbox that the backend holds.
+    pub async fn partition(&mut self, name: &MailboxName) -> Result<String, BackendError> {
+        let wire = to_wire(name, self.separator);
+        let asked =
+            [format!("GETMETADATA {{{}+}}\r\n", wire.len()).as_bytes(), &wire, b" ", PARTITION].concat();
+        let mut partition = None;
+        self.command(&asked, |reply, _| {
+            if let Some([_, _, key, value]) = texts(reply).as_deref()
+                && key == PARTITION
+            {
+                partition = String::from_utf8(value.clone()).ok().filter(|value| !value.contains('!'));
+            }
+        })
+        .await?;
+        partition.ok_or_else(|| self.said(b"it does not tell the partition"))
     }
 
     /// Ends the conversation in order.

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod audit;
 mod backup;
 mod check;
 mod conflicts;
@@ -124,6 +125,15 @@ enum Command {
         #[arg(long = "for", value_name = "HOURS", default_value_t = 24)]
         hours: u64,
     },
+    /// Compare the list with what the backends hold: ghosts, orphans, duplicates, wrong locations. Exit code 0: they
+    /// agree; 1: they do not.
+    Audit {
+        /// Take ghosts off the list, and put mailboxes on it that only their backend knows. Never deletes mail.
+        #[arg(long)]
+        fix: bool,
+        #[command(flatten)]
+        manner: Manner,
+    },
     /// The list itself: look, write it to a file, take one in.
     List {
         #[command(subcommand)]
@@ -227,6 +237,7 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
             let ask = Ask::Expect { server: Text::new(remove_server.as_bytes()), seconds };
             operate::run(&config, &ask, &format!("names of {remove_server} may go for {hours} h"))
         }
+        Command::Audit { fix, manner } => audit::run(&config, fix, manner),
         Command::List { command, manner } => list::run(&config, command, manner),
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
         Command::Queue { command, manner } => queue::run(&config, command, manner),

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `audit` | the list, and what backends hold |
 //! | `backup` | a copy of the state |
 //! | `conflicts` | names that a person has to decide about |
 //! | `frontend` | frontends taken out of service and back |
@@ -13,6 +14,7 @@
 //! | `turn` | what must not happen twice at a time |
 //! | `view` | what monitors and browsers see |
 
+mod audit;
 mod backup;
 mod conflicts;
 mod frontend;
@@ -42,6 +44,7 @@ use crate::config::Config;
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
 use crate::spool::Spool;
+use audit::Audits;
 use turn::Turns;
 pub(super) use view::Window;
 
@@ -57,6 +60,7 @@ pub(super) struct Desk {
     turns: Turns,
     link: Arc<LinkConfig>,
     guard: Guard,
+    backends: Option<Arc<Audits>>,
 }
 
 impl Desk {
@@ -71,6 +75,7 @@ impl Desk {
         Self {
             link: Arc::new(link),
             guard: guard(config),
+            backends: Audits::new(config),
             authority,
             server,
             deliveries,
@@ -123,6 +128,7 @@ impl Desk {
                 self.order(Order::Expect { server: server.bytes()?, time }).await
             }
             Ask::List(ask) => list::attend(&self, ask, session).await,
+            Ask::Audit { fix } => in_json(audit::attend(&self, fix, &session.replies).await?),
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }
     }

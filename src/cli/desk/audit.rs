@@ -1,0 +1,294 @@
+//! The list, and what backends hold: one backend's names in memory at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Desk;
+use crate::admin::server::Replies;
+use crate::admin::{Audited, Fault, Finding};
+use crate::authority::namespace::Namespace;
+use crate::authority::write::{Origin, Outcome, Write};
+use crate::backends::{Backends, Session};
+use crate::config::Config;
+use crate::list::{Entry, Held, Location, MailboxName, Text};
+use crate::store::Snapshot;
+
+const CHUNK: usize = 256 << 10;
+
+/// How backends are asked, and how many ghosts of each were forgotten on which day.
+pub(super) struct Audits {
+    backends: Backends,
+    servers: BTreeSet<String>,
+    per_day: u32,
+    forgotten: Mutex<HashMap<String, (u64, u32)>>,
+}
+
+impl Audits {
+    pub(super) fn new(config: &Config) -> Option<Arc<Self>> {
+        let asked = config.backends.as_ref()?;
+        // What cannot be read was said by `ravenry check`, and when Ravenry was started.
+        let backends = crate::cli::onlooker::backends(asked).ok()?;
+        let servers = asked.addresses.keys().cloned().collect();
+        Some(Arc::new(Self { backends, servers, per_day: asked.ghosts_per_day, forgotten: Mutex::default() }))
+    }
+
+    /// Whether one more ghost of a server may be forgotten today; counts it.
+    fn may_forget(&self, server: &str) -> bool {
+        let today = super::unix() / 86_400;
+        let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        let (day, count) = forgotten.entry(server.to_owned()).or_default();
+        if *day != today {
+            (*day, *count) = (today, 0);
+        }
+        *count += 1;
+        *count <= self.per_day
+    }
+}
+
+/// Sessions with every backend that answers.
+type Sessions = BTreeMap<String, Session>;
+
+struct Audit<'a> {
+    desk: &'a Desk,
+    audits: Arc<Audits>,
+    replies: &'a Replies,
+    fix: bool,
+    done: Audited,
+    /// Every backend answers: only then is what nobody holds held by nobody.
+    all: bool,
+}
+
+/// Asks every backend that the list or the configuration names.
+pub(super) async fn attend(desk: &Desk, fix: bool, replies: &Replies) -> Result<Audited, String> {
+    let _turn = desk.turns.take("an audit")?;
+    desk.list_or_why_not()?;
+    let audits = desk.backends.clone().ok_or("there is no [backends] in the configuration")?;
+    desk.authority.barrier().await;
+    let list = desk.authority.snapshot().map_err(|error| error.to_string())?;
+    let named = blocking(move || servers(&list)).await?;
+    let mut audit = Audit { desk, audits, replies, fix, done: Audited::default(), all: true };
+    let mut sessions = Sessions::new();
+    for server in named.into_iter().chain(audit.audits.servers.clone()).collect::<BTreeSet<_>>() {
+        match audit.audits.backends.open(&server).await {
+            Ok(session) => drop(sessions.insert(server, session)),
+            Err(error) => {
+                audit.all = false;
+                let name = Text::new(server.as_bytes());
+                audit.tell(Fault::Unreachable, name, None, None, Err(error.to_string())).await?;
+            }
+        }
+    }
+    for server in sessions.keys().cloned().collect::<Vec<_>>() {
+        audit.backend(&server, &mut sessions).await?;
+    }
+    for (_, session) in sessions {
+        session.close().await;
+    }
+    Ok(audit.done)
+}
+
+impl Audit<'_> {
+    async fn backend(&mut self, server: &str, sessions: &mut Sessions) -> Result<(), String> {
+        // The list first: what is deleted while the backend is asked has another version by then.
+        let list = self.desk.authority.snapshot().map_err(|error| error.to_string())?;
+        let mut there = HashSet::new();
+        let Some(session) = sessions.get_mut(server) else { return Ok(()) };
+        let counted = session
+            .mailboxes(|name| {
+                there.insert(name);
+            })
+            .await;
+        self.done.held += counted.map_err(|error| error.to_string())?;
+        self.done.backends += 1;
+        self.replies.progress("mailboxes read from backends", self.done.held, None);
+        let here = server.to_owned();
+        let (missing, control, unlisted) = blocking(move || compare(&list, &here, there)).await?;
+        for (name, entry, version) in missing {
+            self.missing(server, sessions, (&name, &entry, version), control.as_ref()).await?;
+        }
+        for name in unlisted {
+            self.unlisted(server, sessions, &name).await?;
+        }
+        Ok(())
+    }
+
+    /// The list places a name here, and LIST did not tell it.
+    async fn missing(
+        &mut self,
+        server: &str,
+        sessions: &mut Sessions,
+        (name, entry, version): (&MailboxName, &Entry, u64),
+        control: Option<&MailboxName>,
+    ) -> Result<(), String> {
+        for (other, session) in sessions.iter_mut() {
+            if session.holds(name).await.map_err(|error| error.to_string())? {
+                if other == server {
+                    return Ok(()); // made meanwhile, or of a kind that LIST does not tell
+                }
+                let fault = Fault::WrongLocation;
+                return self.tell(fault, name.into(), Some(entry), Some(other), Ok(None)).await;
+            }
+        }
+        let fault = if entry.is_active() { Fault::Ghost } else { Fault::Reservation };
+        let outcome = match (self.fix && entry.is_active(), control) {
+            (false, _) => Ok(None),
+            (true, None) => Err("no other mailbox of its backend to compare with".to_owned()),
+            (true, Some(control)) => {
+                self.forget(server, sessions, (name, version), control).await.map(|()| Some("forgotten"))
+            }
+        };
+        self.tell(fault, name.into(), Some(entry), None, outcome).await
+    }
+
+    async fn tell(
+        &mut self,
+        fault: Fault,
+        name: Text,
+        listed: Option<&Entry>,
+        there: Option<&str>,
+        outcome: Result<Option<&'static str>, String>,
+    ) -> Result<(), String> {
+        let fixed = matches!(outcome, Ok(Some(_)));
+        self.done.found += 1;
+        self.done.fixed += u64::from(fixed);
+        let note = outcome.map_or_else(Some, |done| done.map(str::to_owned));
+        let (listed, there) = (listed.map(Held::from), there.map(str::to_owned));
+        self.replies.item(&Finding { fault, name, listed, there, note, fixed }).await
+    }
+
+    /// Rule 12: the backend denies the name, and on the same session has another; nobody wrote it meanwhile.
+    async fn forget(
+        &self,
+        server: &str,
+        sessions: &mut Sessions,
+        (name, version): (&MailboxName, u64),
+        control: &MailboxName,
+    ) -> Result<(), String> {
+        if self.desk.authority.is_in_doubt(name) {
+            return Err("the master, or a backend, is writing it".into());
+        }
+        let session = sessions.get_mut(server).ok_or("its backend does not answer")?;
+        let denied = !session.holds(name).await.map_err(|error| error.to_string())?;
+        if !denied || !session.holds(control).await.map_err(|error| error.to_string())? {
+            return Err("what its backend says is not to be believed".into());
+        }
+        if !self.audits.may_forget(server) {
+            return Err("so many of its backend were forgotten today that a person should look".into());
+        }
+        self.write(Write::Forget { name: name.clone(), version }).await
+    }
+
+    /// A name is here, and the list does not place it here.
+    async fn unlisted(
+        &mut self,
+        server: &str,
+        sessions: &mut Sessions,
+        name: &MailboxName,
+    ) -> Result<(), String> {
+        let listed = self.desk.authority.find(name).map_err(|error| error.to_string())?;
+        if let Some(entry) = &listed {
+            let place = String::from_utf8_lossy(entry.location.server()).into_owned();
+            if place == server {
+                return Ok(()); // listed meanwhile
+            }
+            let Some(session) = sessions.get_mut(&place) else { return Ok(()) };
+            // Not held there either: told when that backend is looked at, as a wrong location.
+            return match session.holds(name).await.map_err(|error| error.to_string())? {
+                true => self.tell(Fault::Duplicate, name.into(), Some(entry), Some(server), Ok(None)).await,
+                false => Ok(()),
+            };
+        }
+        let outcome = if self.fix {
+            self.adopt(server, sessions, name).await.map(|()| Some("put on the list"))
+        } else {
+            Ok(None)
+        };
+        self.tell(Fault::Orphan, name.into(), None, Some(server), outcome).await
+    }
+
+    /// Puts an orphan on the list whose name is free everywhere.
+    async fn adopt(&self, server: &str, sessions: &mut Sessions, name: &MailboxName) -> Result<(), String> {
+        if !self.all {
+            return Err("a backend does not answer: it may hold the name too".into());
+        }
+        for (other, session) in sessions.iter_mut().filter(|(other, _)| *other != server) {
+            if session.holds(name).await.map_err(|error| error.to_string())? {
+                return Err(format!("{other} holds it too"));
+            }
+        }
+        let session = sessions.get_mut(server).ok_or("its backend does not answer")?;
+        let acl = session.acl(name).await.map_err(|error| error.to_string())?;
+        let partition = session.partition(name).await.map_err(|error| error.to_string())?;
+        let location =
+            Location::new(format!("{server}!{partition}").as_bytes()).map_err(|e| e.to_string())?;
+        // The reservation is what takes the name: it is refused where somebody else was faster.
+        self.write(Write::Reserve { name: name.clone(), location: location.clone() }).await?;
+        self.write(Write::Activate { name: name.clone(), location, acl }).await
+    }
+
+    async fn write(&self, write: Write) -> Result<(), String> {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        match self.desk.authority.write(Origin { identity: "audit".into(), peer }, write).await {
+            Outcome::Done => Ok(()),
+            Outcome::Refused(refusal) => Err(refusal.text().to_owned()),
+            Outcome::Unavailable => Err("it was written meanwhile, or cannot be written now".into()),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+/// Shows each entry of the list.
+fn each(
+    list: &Snapshot,
+    mut show: impl FnMut(MailboxName, Entry) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut last = None;
+    loop {
+        let part = list.chunk(last.as_ref(), CHUNK).map_err(|error| error.to_string())?;
+        let Some((name, _)) = part.last() else { return Ok(()) };
+        last = Some(name.clone());
+        for (name, entry) in part {
+            show(name, entry)?;
+        }
+    }
+}
+
+fn servers(list: &Snapshot) -> Result<BTreeSet<String>, String> {
+    let mut servers: HashSet<Vec<u8>> = HashSet::new();
+    each(list, |_, entry| {
+        if !servers.contains(entry.location.server()) {
+            servers.insert(entry.location.server().to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(servers.into_iter().map(|server| String::from_utf8_lossy(&server).into_owned()).collect())
+}
+
+type Compared = (Vec<(MailboxName, Entry, u64)>, Option<MailboxName>, Vec<MailboxName>);
+
+/// What the list has here and the backend not, a mailbox that both have, and what only the backend has.
+fn compare(list: &Snapshot, server: &str, mut there: HashSet<MailboxName>) -> Result<Compared, String> {
+    let (mut missing, mut control) = (Vec::new(), None);
+    each(list, |name, entry| {
+        if entry.location.server() != server.as_bytes() {
+            return Ok(());
+        }
+        if there.remove(&name) {
+            if entry.is_active() {
+                control.get_or_insert(name);
+            }
+        } else if let Some((entry, version)) = list.versioned(&name).map_err(|error| error.to_string())? {
+            missing.push((name, entry, version));
+        }
+        Ok(())
+    })?;
+    let mut unlisted: Vec<_> = there.into_iter().collect();
+    unlisted.sort_by(|a, b| list.order().compare(a, b));
+    Ok((missing, control, unlisted))
+}
