@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ravenry_integration::clients::Imap;
+use ravenry_integration::clients::{Imap, Mupdate};
 use ravenry_integration::deadline::eventually;
-use ravenry_integration::murder::Plan;
+use ravenry_integration::murder::{Entry, Plan};
 use ravenry_integration::relay::{Action, Fault, Moment};
 use ravenry_integration::stage::Stage;
 use serde_json::Value;
@@ -153,5 +153,132 @@ async fn a_hung_master_costs_one_bounded_wait() -> Result<()> {
         agreement.reached_within(SETTLED).await?;
     }
     stage.agreement().await?.nothing_to_push().await?;
+    stage.stop().await
+}
+
+/// What the master carries out late, and what the user does before it does.
+#[derive(Clone, Copy, Debug)]
+enum Late {
+    /// A new mailbox's RESERVE: after its ACTIVATE it would hide the mailbox.
+    Reserve,
+    /// A new mailbox's ACTIVATE, when the mailbox has been deleted.
+    Activate,
+    /// An old ACL, when there is a newer one.
+    Acl,
+    /// A DELETE, when the mailbox has been created anew.
+    Delete,
+}
+
+impl Late {
+    const ALL: [Self; 4] = [Self::Reserve, Self::Activate, Self::Acl, Self::Delete];
+
+    /// The command that hangs. A DELETE of ours begins with a RESERVE.
+    fn hangs(self) -> Fault {
+        let command = match self {
+            Self::Reserve | Self::Delete => "RESERVE",
+            Self::Activate | Self::Acl => "ACTIVATE",
+        };
+        Fault::At(Moment::Request(command), Action::Hang)
+    }
+
+    async fn prepare(self, alice: &mut Imap, mailbox: &str) -> Result<()> {
+        if matches!(self, Self::Acl | Self::Delete) {
+            alice.create(mailbox).await?.ok()?;
+        }
+        Ok(())
+    }
+
+    /// What meets the hang.
+    async fn meet(self, alice: &mut Imap, mailbox: &str) -> Result<()> {
+        let response = match self {
+            Self::Reserve | Self::Activate => alice.create(mailbox).await?,
+            Self::Acl => alice.set_acl(mailbox, "bob", "lr").await?,
+            Self::Delete => alice.delete(mailbox).await?,
+        };
+        response.ok().map(drop)
+    }
+
+    /// What happens before the master wakes up.
+    async fn go_on(self, alice: &mut Imap, mailbox: &str) -> Result<()> {
+        match self {
+            Self::Reserve => {}
+            Self::Activate => drop(alice.delete(mailbox).await?.ok()?),
+            Self::Acl => drop(alice.set_acl(mailbox, "bob", "lrs").await?.ok()?),
+            Self::Delete => drop(alice.create(mailbox).await?.ok()?),
+        }
+        Ok(())
+    }
+
+    /// Whether an entry is right when all is done.
+    fn is_right(self, entry: Option<&Entry>) -> bool {
+        match self {
+            Self::Reserve | Self::Delete => entry.is_some_and(Entry::is_active),
+            Self::Activate => entry.is_none(),
+            Self::Acl => entry.is_some_and(|entry| entry.acl.rights("bob") == "lrs"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hung_master_does_late_is_put_right() -> Result<()> {
+    let stage = Stage::start(Plan::chosen()?.retrying_after(ADVISED), "").await?;
+    let (murder, ravenry, relay) = (&stage.murder, &stage.ravenry, &stage.to_master);
+    murder.create_user("alice", &murder.be1).await?;
+    murder.create_user("bob", &murder.be1).await?;
+    let agreement = stage.agreement().await?;
+    let mut alice = murder.fe1.imap("alice").await?;
+    for replayed in [false, true] {
+        for late in Late::ALL {
+            let told = format!("{late:?}, {} replay", if replayed { "after" } else { "before" });
+            println!("{told}");
+            let name = told.replace(", ", "-").replace(' ', "-").to_lowercase();
+            let (mailbox, name) = (format!("INBOX.{name}"), format!("user.alice.{name}"));
+            late.prepare(&mut alice, &mailbox).await?;
+
+            let hits = relay.hits();
+            // Without its list the master cannot be given anything: so what hangs comes before that.
+            let no_list = Fault::At(Moment::Request("UPDATE"), Action::Hang);
+            relay.set(if replayed { vec![late.hangs()] } else { vec![late.hangs(), no_list.clone()] });
+            let struck = async {
+                let hit = async || Ok((relay.hits() > hits).then_some(()));
+                eventually(FIRST, "a hanging line", hit).await?;
+                // Only that one hangs.
+                relay.set(if replayed { vec![Fault::Keep] } else { vec![Fault::Keep, no_list.clone()] });
+                Ok(())
+            };
+            tokio::try_join!(late.meet(&mut alice, &mailbox), struck).context(told.clone())?;
+            if replayed {
+                ravenry.wait_for_state("following", SETTLED).await?;
+            }
+            late.go_on(&mut alice, &mailbox).await.context(told.clone())?;
+            let mut stream = Mupdate::login(ravenry.address()).await?;
+            stream.update().await?;
+
+            if !replayed {
+                relay.set([no_list]);
+                let mut master = murder.mm.mupdate().await?;
+                eventually(SETTLED, format!("{told}: the master doing it"), async || {
+                    let entry = master.find(&name).await?.and_then(|record| record.entry);
+                    Ok((!late.is_right(entry.as_ref())).then_some(()))
+                })
+                .await?;
+            }
+            relay.heal();
+            ravenry.wait_for_state("following", SETTLED).await?;
+            if replayed {
+                let said = format!("the master carried out an old write of {name} late");
+                let heard = async || Ok(ravenry.log()?.contains(&said).then_some(()));
+                eventually(SETTLED, format!("{told}: Ravenry noticing"), heard).await?;
+            }
+            agreement.reached_within(SETTLED).await.context(told.clone())?;
+            let entry = murder.mm.dump().await?.get(&name).cloned();
+            assert!(late.is_right(entry.as_ref()), "{told}: the master has {entry:?}");
+            for record in stream.noop().await? {
+                let right = record.name != name || late.is_right(record.entry.as_ref());
+                assert!(right, "{told}: the frontends were told {record:?}");
+            }
+        }
+    }
+    agreement.nothing_to_push().await?;
     stage.stop().await
 }

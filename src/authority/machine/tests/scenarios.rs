@@ -418,3 +418,11 @@ fn what_an_earlier_comparison_settled_is_compared_again_with_a_newer_list() {
     world.quiet();
     assert_eq!(world.theirs("user.alice"), Some(&active("be1!default", "alice\tlrs")));
 }
+
+#[test]
+fn xfer_of_a_renamed_mailbox_deactivates_it_where_the_master_holds_it() {
+    let mut world = World::new(Policy::default(), list(&[("user.alice", active("be1!", "alice\tlrs"))]));
+    assert_eq!(world.ask(deactivate("user.alice", "be1!default")), Outcome::Done);
+    assert_eq!(world.theirs("user.alice"), Some(&Entry::reserved(at("be1!"))));
+    world.quiet();
+}
