@@ -73,6 +73,12 @@ impl Ravenry {
         Ok(())
     }
 
+    /// Names another master in its configuration, for the next launch.
+    pub async fn set_master(&mut self, master: SocketAddr) -> Result<()> {
+        self.settings.master = master;
+        Ok(tokio::fs::write(self.config_path(), self.config()).await?)
+    }
+
     /// Pulls the power: SIGKILL.
     pub async fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {

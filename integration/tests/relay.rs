@@ -107,6 +107,23 @@ async fn a_hang_ends_when_it_is_healed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_hangs_can_be_kept_back_while_others_pass() -> Result<()> {
+    let relay = relay().await?;
+    relay.set([Fault::At(Moment::Request("RESERVE"), Action::Hang)]);
+    let mut late = Mupdate::login(relay.address()).await?;
+    let tag = late.send("RESERVE", &["user.a", "be1!default"]).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    relay.set([Fault::Keep]);
+    let mut other = Mupdate::login(relay.address()).await?;
+    assert!(other.reserve("user.a", "be1!default").await?.is_ok());
+    late.set_patience(Duration::from_millis(200));
+    assert!(late.reply(&tag).await.is_err());
+    relay.heal();
+    assert!(late.reply(&tag).await?.is_ok());
+    Ok(())
+}
+
+#[tokio::test]
 async fn connections_can_be_dropped_and_cut() -> Result<()> {
     let relay = relay().await?;
     let mut session = Mupdate::login(relay.address()).await?;

@@ -18,8 +18,9 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     }
     println!(
         "The configuration can be used. On every frontend and backend set, in imapd.conf:\n  \
-         mupdate_server: THIS-HOST:{}\n  mupdate_retry_delay: 1\n\
-         With the default of 20, a frontend that lost its mupdate server comes back only after 20 to 29 s.",
+         mupdate_server: THIS-HOST:{}\n  mupdate_retry_delay: 4\n\
+         With the default of 20, a frontend that lost its mupdate server comes back only after 20 to 29 s;\n\
+         with less than 4 it does not wait for us while the master hangs, and with 0 or 1 it crashes.",
         config.mupdate.listen.first().map_or(3905, std::net::SocketAddr::port)
     );
     Ok(())

@@ -172,6 +172,7 @@ impl<'txn> Batch<'txn> {
             }
             Change::Reseeding(removals) => self.ledger.reseeding = removals,
             Change::Attended { at_unix } => self.ledger.attended_at = at_unix,
+            Change::Held { held } => self.ledger.held = held,
             Change::SetOrder(order) if order == self.ledger.order => {}
             Change::SetOrder(order) => {
                 let from = self.ledger.order;

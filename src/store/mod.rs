@@ -16,7 +16,7 @@
 //! | `conflicts` | name key | time, base, theirs, ours |
 //! | `unconfirmed` | name key | what the master's list holds |
 //! | `loading` | name key | as `list`: a list being taken over ([`Loader`]) |
-//! | `meta` | word | `format`, `ledger` (counters), `synced`, `reseeding` |
+//! | `meta` | word | `format`, `ledger` (counters), `synced`, `reseeding`, `held` |
 //!
 //! A name key is the name as [`Order::key`](crate::list::Order::key) makes it, so the list lies on disk in the
 //! order in which Cyrus wants it streamed. Values are laid out as [`codec`] says.
@@ -161,6 +161,8 @@ pub struct Stats {
     pub reseeding: Option<u64>,
     /// When Ravenry was last alive and serving with this store.
     pub attended_at: Option<u64>,
+    /// Whether an operator wants Ravenry to go on standing in.
+    pub held: bool,
     /// Why no more changes are taken.
     pub poisoned: Option<Arc<str>>,
     /// Why the store of this or an earlier run took no more changes, if no master completed the list since.
@@ -362,6 +364,7 @@ fn check(change: &Change) -> Result<(), StoreError> {
         | Change::Confirm { .. }
         | Change::Attended { .. }
         | Change::Reseeding(_)
+        | Change::Held { .. }
         | Change::SetOrder(_) => [None, None, None],
     };
     entries.into_iter().flatten().try_for_each(check_entry)

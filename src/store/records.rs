@@ -66,6 +66,11 @@ pub enum Change {
     },
     /// A reseed of the master was begun, after which it may have lost so many names; `None`: none is under way.
     Reseeding(Option<u64>),
+    /// An operator wants Ravenry to go on standing in, or does not any more.
+    Held {
+        /// Whether it is so.
+        held: bool,
+    },
     /// From now on the list is kept in this order. Re-keys everything in the same transaction, which holds
     /// up other commits: some twenty seconds for ten million mailboxes, and the file doubles. No change if it is the order already.
     SetOrder(Order),

@@ -34,6 +34,8 @@ const WORD_FORMAT: &str = "format";
 const WORD_LEDGER: &str = "ledger";
 const WORD_SYNCED: &str = "synced";
 const WORD_RESEEDING: &str = "reseeding";
+/// There, with nothing in it, while an operator keeps Ravenry standing in.
+const WORD_HELD: &str = "held";
 
 /// All records of one name.
 pub(super) fn records_of(key: &[u8]) -> std::ops::RangeInclusive<(&[u8], u64)> {
@@ -55,6 +57,7 @@ pub(super) struct Ledger {
     pub(super) synced: Option<Synced>,
     /// A reseed that did not come to its end, with the names that the master may lose by it.
     pub(super) reseeding: Option<u64>,
+    pub(super) held: bool,
 }
 
 impl Ledger {
@@ -83,6 +86,7 @@ impl Ledger {
             attended_at: bytes.varint()?,
             synced: synced.map(|v| Synced::decode(v.value())).transpose()?,
             reseeding: meta.get(WORD_RESEEDING)?.map(|v| In(v.value()).varint()).transpose()?,
+            held: meta.get(WORD_HELD)?.is_some(),
         }))
     }
 
@@ -117,6 +121,11 @@ impl Ledger {
                 drop(meta.insert(WORD_RESEEDING, Out::default().varint(removals).done().as_slice())?);
             }
             None => drop(meta.remove(WORD_RESEEDING)?),
+        }
+        match (before.is_some_and(|before| before.held), self.held) {
+            (false, true) => drop(meta.insert(WORD_HELD, [].as_slice())?),
+            (true, false) => drop(meta.remove(WORD_HELD)?),
+            _ => {}
         }
         Ok(())
     }

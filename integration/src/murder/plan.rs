@@ -102,8 +102,10 @@ impl Plan {
         Suite::chosen().map(Self::new)
     }
 
-    /// A murder whose frontends notice and reconnect after `seconds` rather than 20.
+    /// A murder whose frontends notice and reconnect after `seconds` rather than 20. With fewer than 2 Cyrus
+    /// divides by zero when it loses its mupdate server, so that its slave dies.
     pub fn retrying_after(mut self, seconds: u32) -> Self {
+        assert!(seconds >= 2, "that would kill the frontends' slaves");
         self.retry_delay = seconds;
         self
     }

@@ -41,17 +41,24 @@ pub enum Fault {
     HangAfterAuth,
     /// Something happens at a point in the conversation.
     At(Moment, Action),
+    /// What hangs goes on hanging, whatever made it; nothing else is touched. Lifted, it arrives late.
+    Keep,
 }
 
 impl Fault {
     /// What this fault does to an event.
     pub(super) fn action_on(&self, event: &Event) -> Option<Action> {
         match self {
-            Self::Drop => None,
+            Self::Drop | Self::Keep => None,
             Self::HangBeforeBanner => (!event.greeted).then_some(Action::Hang),
             Self::HangAfterAuth => event.authenticated.then_some(Action::Hang),
             Self::At(moment, action) => moment.is(event).then_some(*action),
         }
+    }
+
+    /// Whether a line that hangs because of `event` goes on hanging.
+    pub(super) fn holds(&self, event: &Event) -> bool {
+        *self == Self::Keep || self.action_on(event) == Some(Action::Hang)
     }
 }
 

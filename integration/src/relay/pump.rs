@@ -126,9 +126,7 @@ impl Pump<'_> {
     async fn healed(&self, event: &Event) {
         let mut faults = self.shared.faults.subscribe();
         // It ends with an error when the relay is gone, and then so is the connection.
-        let _ = faults
-            .wait_for(|faults| !faults.iter().any(|fault| fault.action_on(event) == Some(Action::Hang)))
-            .await;
+        let _ = faults.wait_for(|faults| !faults.iter().any(|fault| fault.holds(event))).await;
     }
 }
 

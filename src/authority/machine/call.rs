@@ -82,12 +82,12 @@ impl Machine {
     /// Asks the master, unless our list alone already says no.
     fn forward(&mut self, call: Call, now: Now, facts: &dyn Facts) {
         let name = call.write.name().clone();
-        match self.refused_beforehand(&call.write, facts) {
-            Ok(None) => {
-                let write = call.write.clone();
+        match self.for_the_master(&call.write, facts) {
+            Ok(Ok(write)) => {
+                let call = Call { write: write.clone(), ..call };
                 self.send(&name, write, Busy::Forwarding(call), now);
             }
-            Ok(Some(refusal)) => self.reply(call.id, Outcome::Refused(refusal)),
+            Ok(Err(refusal)) => self.reply(call.id, Outcome::Refused(refusal)),
             Err(why) => {
                 self.unreadable(&why);
                 self.reply(call.id, Outcome::Unavailable);
@@ -95,16 +95,25 @@ impl Machine {
         }
     }
 
-    fn refused_beforehand(&self, write: &Write, facts: &dyn Facts) -> Result<Option<Refusal>, Unreadable> {
+    /// The write as the master is to be asked for it.
+    fn for_the_master(&self, write: &Write, facts: &dyn Facts) -> Result<Result<Write, Refusal>, Unreadable> {
         let name = write.name();
         Ok(match write {
-            // Rule 5: a DEACTIVATE of what is not there crashes masters up to 3.12.1.
-            Write::Deactivate { .. } => decide(write, facts.entry(name)?.as_ref()).err(),
+            // Rule 5: a DEACTIVATE of what is not there crashes masters up to 3.12.1. It leaves as a RESERVE,
+            // which the master grants only at the location that it holds: after a rename that is `server!`,
+            // whereas XFER names the partition.
+            Write::Deactivate { name, .. } => {
+                let held = facts.entry(name)?;
+                decide(write, held.as_ref()).map(|_| match held {
+                    Some(held) => Write::Deactivate { name: name.clone(), location: held.location },
+                    None => write.clone(),
+                })
+            }
             // A name that the master's snapshot lacks, but nobody confirmed as gone, is not free.
             Write::Reserve { .. } if self.state == State::Replaying || facts.unconfirmed(name)?.is_some() => {
-                decide(write, facts.entry(name)?.as_ref()).err()
+                decide(write, facts.entry(name)?.as_ref()).map(|_| write.clone())
             }
-            _ => None,
+            _ => Ok(write.clone()),
         })
     }
 

@@ -115,7 +115,7 @@ impl Driver {
             state: machine.state(),
             since_unix: unix(),
             reason,
-            held: false,
+            held: stats.held,
             poisoned: false,
             master: None,
             connected: false,
@@ -128,7 +128,7 @@ impl Driver {
         let (done, finished) = mpsc::unbounded_channel();
         let committer = Committer::spawn(store.clone(), feed.clone(), done.clone());
         let now = Instant::now();
-        let driver = Self {
+        let mut driver = Self {
             machine,
             facts: Recorded { store, listed: None },
             master,
@@ -146,6 +146,9 @@ impl Driver {
             standing,
             pulse,
         };
+        if stats.held {
+            driver.feed_machine(Event::StandIn);
+        }
         (driver, watching)
     }
 
@@ -209,7 +212,7 @@ impl Driver {
             }
             Command::Order(order, reply) => {
                 tracing::warn!(?order, "an operator's order");
-                let _ = reply.send(self.order(order));
+                self.ordered(order, reply);
             }
             Command::Resolve { name, keep, caller } => {
                 tracing::warn!(%name, ?keep, "an operator's decision");
@@ -234,6 +237,24 @@ impl Driver {
         self.replace = false;
         self.feed_machine(Event::Learned(from));
         Ok(())
+    }
+
+    /// An order to stand in, and the end of it, counts as taken when it is durable: it outlives the process.
+    fn ordered(&mut self, order: Order, reply: oneshot::Sender<Result<(), String>>) {
+        let before = self.machine.held();
+        let taken = self.order(order);
+        let held = self.machine.held();
+        if held == before {
+            return drop(reply.send(taken));
+        }
+        self.standing.send_modify(|standing| standing.held = held);
+        let (committed, durable) = oneshot::channel();
+        self.committer.submit(None, vec![Change::Held { held }], None);
+        self.committer.fence(committed);
+        tokio::spawn(async move {
+            let _ = durable.await;
+            let _ = reply.send(taken);
+        });
     }
 
     fn order(&mut self, order: Order) -> Result<(), String> {

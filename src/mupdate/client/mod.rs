@@ -64,7 +64,8 @@ impl LinkConfig {
             silence: Duration::from_secs(2),
             ping: Duration::from_secs(1),
             backoff: Duration::from_millis(200),
-            backoff_max: Duration::from_secs(5),
+            // A master that is back is to be given what it missed within 5 s, list and replay included.
+            backoff_max: Duration::from_secs(2),
             connections: 8,
         }
     }

@@ -42,15 +42,16 @@ async fn what_was_committed_is_there_after_a_restart() {
             put("user.bob", &numbered(3)),
             remove("user.bob"),
             Change::Attended { at_unix: 17 },
+            Change::Held { held: true },
         ];
-        assert_eq!(store.commit(changes).await, Ok(4));
+        assert_eq!(store.commit(changes).await, Ok(5));
     }
     let store = Store::open(&dir, Options::default()).unwrap();
     assert_eq!(store.get(&name("user.alice")), Ok(Some(entry)));
     assert_eq!(store.get(&name("user.bob")), Ok(None));
     let stats = store.stats();
     assert_eq!((stats.entries, stats.active, stats.reserved), (1, 1, 0));
-    assert_eq!((stats.forgotten, stats.attended_at, stats.seq), (1, Some(17), 4));
+    assert_eq!((stats.forgotten, stats.attended_at, stats.held, stats.seq), (1, Some(17), true, 5));
 }
 
 #[test]

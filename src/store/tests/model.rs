@@ -34,6 +34,7 @@ pub(super) struct Model {
     synced: Option<Synced>,
     attended_at: Option<u64>,
     reseeding: Option<u64>,
+    held: bool,
 }
 
 fn name(bytes: &[u8]) -> MailboxName {
@@ -88,6 +89,7 @@ impl Model {
             Change::Synced(synced) => self.synced = Some(synced),
             Change::Attended { at_unix } => self.attended_at = Some(at_unix),
             Change::Reseeding(removals) => self.reseeding = removals,
+            Change::Held { held } => self.held = held,
             Change::SetOrder(order) => self.order = order,
         }
     }
@@ -163,6 +165,7 @@ impl Model {
             synced: self.synced.clone(),
             reseeding: self.reseeding,
             attended_at: self.attended_at,
+            held: self.held,
             poisoned: None,
             suspect: None,
             calls: 0,

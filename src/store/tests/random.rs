@@ -68,6 +68,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..9_u64).prop_map(|at| Change::Synced(synced(at))),
         1 => (1..9_u64).prop_map(|at_unix| Change::Attended { at_unix }),
         1 => prop::option::of(0..5_u64).prop_map(Change::Reseeding),
+        1 => any::<bool>().prop_map(|held| Change::Held { held }),
         1 => prop_oneof![Just(Order::Raw), Just(Order::DatabaseKey)].prop_map(Change::SetOrder),
     ]
 }

@@ -455,3 +455,11 @@ fn a_ghost_is_forgotten_following_and_standing_in() {
         assert_eq!(world.theirs("user.alice"), None, "with a master: {master}");
     }
 }
+
+#[test]
+fn xfer_of_a_renamed_mailbox_deactivates_it_where_the_master_holds_it() {
+    let mut world = World::new(Policy::default(), list(&[("user.alice", active("be1!", "alice\tlrs"))]));
+    assert_eq!(world.ask(deactivate("user.alice", "be1!default")), Outcome::Done);
+    assert_eq!(world.theirs("user.alice"), Some(&Entry::reserved(at("be1!"))));
+    world.quiet();
+}

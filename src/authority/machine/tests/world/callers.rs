@@ -12,6 +12,19 @@ pub(in super::super) struct Belief {
     pub(in super::super) asking: Option<(CallId, Write)>,
 }
 
+impl Belief {
+    /// Whether or not it heard so, the backend's write may have been carried out.
+    pub(super) fn may_be_done(&mut self, write: &Write) {
+        if let Write::Deactivate { location, .. } = write {
+            // The master keeps the location that it holds, which may be on another partition.
+            let there = self.possible.iter().flatten().filter(|held| held.location.same_server(location));
+            let there: Vec<_> = there.map(|held| Some(Entry::reserved(held.location.clone()))).collect();
+            self.possible.extend(there);
+        }
+        self.possible.push(write.effect());
+    }
+}
+
 impl World {
     /// A backend hears an answer and updates what it believes of the name.
     pub(super) fn hear(&mut self, call: CallId, outcome: Outcome) {
@@ -48,10 +61,10 @@ impl World {
                     _ => Vec::new(),
                 };
                 belief.possible = held;
-                belief.possible.push(effect);
+                belief.may_be_done(&write);
             }
             Outcome::Refused(_) => {}
-            Outcome::Unavailable => belief.possible.push(effect),
+            Outcome::Unavailable => belief.may_be_done(&write),
         }
     }
 

@@ -286,7 +286,7 @@ impl World {
         self.drop_link();
         for belief in self.beliefs.values_mut() {
             if let Some((_, write)) = belief.asking.take() {
-                belief.possible.push(write.effect());
+                belief.may_be_done(&write);
             }
         }
         self.store.broken = false;
