@@ -108,6 +108,10 @@ impl Desk {
             Ask::StandIn => self.order(Order::StandIn).await,
             Ask::Follow => self.order(Order::Follow).await,
             Ask::Frontend(ask) => frontend::attend(&self, &ask),
+            Ask::AllowRemovals { server, count } => {
+                self.server.allow_removals(&server, count);
+                Ok(Value::Null)
+            }
             Ask::Conflicts(ask) => conflicts::attend(&self, ask, session.replies).await,
             Ask::Plan { wanted, brief } => {
                 in_json(plan::attend(&self, wanted, brief, session.replies).await?)
