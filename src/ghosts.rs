@@ -158,7 +158,8 @@ impl Watch {
         if held {
             return Err(Kept::Held);
         }
-        let origin = Origin { identity: "ravenry".into(), peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let origin = Origin { identity: "ravenry".into(), peer, session: None };
         match self.namespace.write(origin, Write::Forget { name: name.clone(), version }).await {
             Outcome::Done => {
                 self.count(server);

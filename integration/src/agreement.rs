@@ -37,6 +37,13 @@ pub enum Difference {
         /// What the master has.
         master: Entry,
     },
+    /// The master's list keeps a name reserved. That is right only while a backend is at work on it.
+    Reserved {
+        /// The mailbox.
+        name: String,
+        /// What the master has.
+        master: Entry,
+    },
     /// A backend holds a mailbox that the master does not list there as active.
     Unlisted {
         /// The mailbox.
@@ -60,6 +67,11 @@ pub enum Difference {
 }
 
 impl Difference {
+    /// Whether this is a [`Difference::Reserved`].
+    pub fn is_reservation(&self) -> bool {
+        matches!(self, Self::Reserved { .. })
+    }
+
     /// Whether this is a [`Difference::Ghost`].
     pub fn is_ghost(&self) -> bool {
         matches!(self, Self::Ghost { .. })
@@ -78,6 +90,7 @@ impl fmt::Display for Difference {
                 )
             }
             Self::Ghost { name, master } => write!(f, "{name}: listed as {master:?}, but not held there"),
+            Self::Reserved { name, master } => write!(f, "{name}: still {master:?}"),
             Self::Unlisted { name, backend, master } => {
                 write!(f, "{name}: held by {backend}, but the master has {}", told(master.as_ref()))
             }
@@ -223,7 +236,11 @@ pub fn compare_lists(whose: &str, master: &Dump, there: &Dump, found: &mut Vec<D
 
 /// Compares the master's list with what the backends hold.
 fn compare_backends(master: &Dump, held: &BTreeMap<String, Dump>, found: &mut Vec<Difference>) {
-    for (name, entry) in master.0.iter().filter(|(_, entry)| entry.state == State::Active) {
+    for (name, entry) in &master.0 {
+        if entry.state == State::Reserved {
+            found.push(Difference::Reserved { name: name.clone(), master: entry.clone() });
+            continue;
+        }
         let backend = entry.server().and_then(|server| held.get(server)).and_then(|dump| dump.get(name));
         match backend.filter(|backend| backend.is_local()) {
             None => found.push(Difference::Ghost { name: name.clone(), master: entry.clone() }),

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::agreement::Agreement;
-use crate::murder::{Murder, Plan};
+use crate::agreement::{Agreement, dump_of};
+use crate::clients::Mupdate;
+use crate::murder::{Dump, Murder, Plan};
 use crate::ravenry::{Ravenry, Settings};
 use crate::relay::Relay;
 
@@ -91,6 +92,11 @@ impl Stage {
     /// The invariant, Ravenry's list included.
     pub async fn agreement(&self) -> Result<Agreement<'_>> {
         Ok(Agreement::begin(&self.murder).await?.with_ravenry(self.ravenry.address()))
+    }
+
+    /// Ravenry's list, as it answers LIST.
+    pub async fn list(&self) -> Result<Dump> {
+        Ok(dump_of(Mupdate::login(self.ravenry.address()).await?.list(None).await?))
     }
 
     /// The good end of a story.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use ravenry_integration::agreement::Agreement;
+use ravenry_integration::agreement::{Agreement, Difference};
 use ravenry_integration::clients::{Mupdate, MupdateReply, literal};
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::murder::{Entry, Murder, Plan, Suite};
@@ -92,7 +92,7 @@ async fn a_reservation_of_an_active_name_from_its_own_place_demotes_it_as_deacti
         |name: &str| dump.lines().find(|line| line.contains(name)).map(|line| without_time(line, name));
     assert_eq!(told("user.r"), told("user.d"), "{dump}");
     assert!(told("user.r").is_some(), "{dump}");
-    agreement.reached_within(SOON).await?;
+    agreement.reached_but_for(SOON, Difference::is_reservation).await?;
     for frontend in murder.frontends() {
         let dump = frontend.dump().await?;
         assert_eq!(dump.get("user.r"), Some(&Entry::reserved(&be1)), "{}", frontend.name());

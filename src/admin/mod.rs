@@ -87,6 +87,13 @@ pub enum Ask {
         /// Put right what can be put right.
         fix: bool,
     },
+    /// Let a backend remove so many names with its next `ctl_mboxlist -m`.
+    AllowRemovals {
+        /// As in locations: `be1.example.org`.
+        server: String,
+        /// At most so many.
+        count: u64,
+    },
     /// Copy the state into a new file.
     Backup {
         /// Where; an absolute path, as the running Ravenry sees it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::facts::Unreadable;
 use super::feed::Subscription;
 use super::master::BoxFuture;
-use super::write::{Origin, Outcome, Write};
+use super::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Entry, MailboxName};
 use crate::store::Snapshot;
 
@@ -17,6 +17,10 @@ pub trait Namespace: Send + Sync + 'static {
     /// Makes a change. The outcome comes in bounded time; `Done` only when it is durable and written to every
     /// stream that keeps up.
     fn write(&self, origin: Origin, write: Write) -> BoxFuture<Outcome>;
+
+    /// Says that the connection with the operation has ended; `complete`: after all was done, and with its
+    /// farewell. What is not complete is taken back, before anything that is asked for after this returned.
+    fn ended(&self, session: SessionId, complete: bool) -> BoxFuture<()>;
 
     /// Returns, within [`BARRIER_BOUND`], once the list reflects what the master knew when this was called;
     /// at once while standing in. A master that does not answer is given up.

@@ -87,7 +87,13 @@ pub struct Origin {
     pub identity: Arc<str>,
     /// Where the connection came from.
     pub peer: SocketAddr,
+    /// Set on a connection that carries one operation of a backend, to be taken back if it comes to nothing.
+    pub session: Option<SessionId>,
 }
+
+/// Numbers the connections that carry an operation of a backend each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct SessionId(pub u64);
 
 /// The answer to a [`Write`].
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -160,6 +160,18 @@ enum Command {
         #[command(subcommand)]
         command: frontend::FrontendCommand,
     },
+    /// Let a backend remove names from the list with its next `ctl_mboxlist -m`, within the hour.
+    ///
+    /// Without it a backend may remove 100 names, or 1 % of its names if that is more, but never all. Ask the
+    /// backend how many it would be: `ctl_mboxlist -mw | grep -c '^Remove from MUPDATE'`.
+    AllowRemovals {
+        /// The backend, as in locations: `be1.example.org`.
+        #[arg(long)]
+        server: String,
+        /// How many names, at most.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        count: u64,
+    },
     /// Copy the state into a new file, while it is served.
     Backup {
         /// The file; the running Ravenry writes it, and must be allowed to.
@@ -242,6 +254,12 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
         Command::Queue { command, manner } => queue::run(&config, command, manner),
         Command::Frontend { command } => frontend::run(&config, command),
+        Command::AllowRemovals { server, count } => {
+            let done = format!(
+                "{server} may remove up to {count} names with its next ctl_mboxlist -m, within the hour"
+            );
+            operate::run(&config, &Ask::AllowRemovals { server, count }, &done)
+        }
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {

@@ -283,6 +283,7 @@ fn briefly(difference: &Difference) -> String {
         Difference::Ghost { name, .. } => format!("{name} is listed and does not exist"),
         Difference::Unlisted { name, backend, .. } => format!("{name} on {backend} is not listed"),
         Difference::Held { name, .. } => format!("the master has other rights for {name} than its backend"),
+        Difference::Reserved { name, .. } => format!("{name} is reserved, and by nobody"),
         Difference::MasterDied => "the master crashed".to_owned(),
     }
 }

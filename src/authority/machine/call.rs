@@ -136,6 +136,7 @@ impl Machine {
         let mut publish = None;
         // What changes nothing here is on record too: the master may hold what we missed.
         if outcome == Outcome::Done {
+            self.note(&call, &held, &effect);
             changes.push(Change::Journal(record(&call, held.clone(), effect.clone(), now)));
         }
         if effect != held {
@@ -221,6 +222,7 @@ impl Machine {
                 return self.reply(call.id, Outcome::Done);
             }
         };
+        self.note(&call, &held, &effect);
         let mut changes = Vec::new();
         let publish = (effect != held).then(|| effect.clone());
         if publish.is_some() {

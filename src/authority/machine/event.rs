@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Keep, Task};
 use crate::authority::facts::Difference;
 use crate::authority::master::{Lost, MasterIdentity, MasterReply};
-use crate::authority::write::{Origin, Outcome, Write};
+use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Entry, Location, MailboxName};
 use crate::store::Change;
 
@@ -69,6 +69,8 @@ pub enum Event {
     /// A backend asks for a change, and waits for the answer until this time since the process started; then
     /// it is told that its change failed.
     Call(CallId, Write, Origin, Duration),
+    /// A backend's connection ended. `true`: after everything it asked for was done, with its farewell.
+    Ended(SessionId, bool),
     /// An exchange with the master ended.
     Sent(SendId, Result<MasterReply, Lost>),
     /// A commit ended; `Ok` holds the list's sequence number.

@@ -58,6 +58,11 @@ impl Machine {
             if line == ours {
                 changes.push(Change::ResolveConflict { name: name.clone() });
                 changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
+            } else if line == known.base {
+                // Whoever took the name there has given it back: there is nothing left to decide.
+                self.out.push(Decision::Notice(format!("the conflict about {name} is over: ours stands")));
+                self.settle_later(name, line);
+                return Ok(());
             } else if known.theirs != line {
                 changes.push(Change::Conflict(Conflict { theirs: line, ..known }));
             }
@@ -75,13 +80,7 @@ impl Machine {
         if facts.doubts(name)?.iter().any(|doubt| doubt.effect == line) {
             // Rule 7: a write of ours that was given up long ago is carried out only now.
             self.out.push(Decision::Notice(format!("the master carried out an old write of {name} late")));
-            self.theirs.insert(name.clone(), line);
-            if let Some(replay) = &mut self.replay {
-                replay.queue(name.clone());
-                self.pump();
-            } else {
-                self.enqueue(name.clone(), Job::Settle);
-            }
+            self.settle_later(name, line);
             return Ok(());
         }
         if let (None, Some(held)) = (&line, &ours)
@@ -97,6 +96,17 @@ impl Machine {
         }
         self.commit(name, changes, Some(line), None, false);
         Ok(())
+    }
+
+    /// The master holds something that is not to be taken as it is: compare and put right.
+    fn settle_later(&mut self, name: &MailboxName, theirs: Option<Entry>) {
+        self.theirs.insert(name.clone(), theirs);
+        if let Some(replay) = &mut self.replay {
+            replay.queue(name.clone());
+            self.pump();
+        } else {
+            self.enqueue(name.clone(), Job::Settle);
+        }
     }
 
     /// From now on lines of this name count only after a barrier begun now: what the stream still holds of

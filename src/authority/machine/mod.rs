@@ -11,6 +11,7 @@
 //! | `replay` | which names are still to be compared with the master's list |
 //! | `settle` | one name compared with the master's list, and put right |
 //! | `lines` | what the master's stream says while we follow |
+//! | `operation` | what a backend asked for and takes back |
 //! | `states` | the transitions |
 //! | `burst` | the guard while we follow |
 //! | `orders`, `resolve` | what a person orders, about the whole list and about one name |
@@ -19,6 +20,7 @@ mod burst;
 mod call;
 mod event;
 mod lines;
+mod operation;
 mod orders;
 mod replay;
 mod resolve;
@@ -36,7 +38,7 @@ pub use resolve::Keep;
 
 use super::facts::{Facts, Unreadable};
 use super::guard::Guard;
-use super::write::{Origin, Outcome, Write};
+use super::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Entry, MailboxName};
 use crate::rules::{Rule, kept};
 use crate::store::{Change, Doubt};
@@ -103,7 +105,8 @@ enum Unserved {
 /// A call waiting for its name, or under way.
 #[derive(Clone, PartialEq, Debug)]
 struct Call {
-    id: CallId,
+    /// `None`: our own, to take back what a backend took back.
+    id: Option<CallId>,
     write: Write,
     origin: Origin,
     /// When its caller stops waiting, since the start of the process.
@@ -120,6 +123,8 @@ enum Job {
     Resolve(CallId, Keep),
     /// Put back what a burst of deletes took.
     PutBack(Entry),
+    /// Undo what an operation did.
+    TakeBack(SessionId),
 }
 
 /// What is under way for a name.
@@ -137,7 +142,7 @@ enum Busy {
 /// What a caller is told when a commit has ended.
 #[derive(Clone, PartialEq, Debug)]
 struct Answer {
-    call: CallId,
+    call: Option<CallId>,
     outcome: Outcome,
     /// What the master granted is true without us; what we granted is nothing unless it is durable.
     if_store_fails: Outcome,
@@ -156,6 +161,19 @@ struct Slot {
 }
 
 impl Slot {
+    /// The calls that wait, or are at the master.
+    fn calls(&self) -> impl Iterator<Item = &Call> {
+        let forwarding = match &self.busy {
+            Some(Busy::Forwarding(call)) => Some(call),
+            _ => None,
+        };
+        let waiting = self.waiting.iter().filter_map(|job| match job {
+            Job::Call(call) => Some(call),
+            Job::Settle | Job::TakeBack(_) | Job::Resolve(..) | Job::PutBack(_) => None,
+        });
+        forwarding.into_iter().chain(waiting)
+    }
+
     fn idle(&self) -> bool {
         self.busy.is_none() && self.waiting.is_empty() && self.line.is_none() && self.fence.is_none()
     }
@@ -188,6 +206,9 @@ pub struct Machine {
     /// that the next comparison may be made with.
     unfinished: HashSet<MailboxName>,
     replay: Option<Replay>,
+    /// What unfinished operations did to names, and which names each of them has.
+    claims: HashMap<MailboxName, operation::Claim>,
+    operations: HashMap<SessionId, Vec<MailboxName>>,
     /// Names to be looked at before the event is done with.
     woken: VecDeque<MailboxName>,
     last_dump: Duration,
@@ -224,6 +245,8 @@ impl Machine {
             theirs: HashMap::new(),
             unfinished: HashSet::new(),
             replay: None,
+            claims: HashMap::new(),
+            operations: HashMap::new(),
             woken: VecDeque::new(),
             last_dump: Duration::ZERO,
             barrier_running: None,
@@ -266,8 +289,9 @@ impl Machine {
         match event {
             Event::Call(id, write, origin, expires) => {
                 let name = write.name().clone();
-                self.enqueue(name, Job::Call(Call { id, write, origin, expires }));
+                self.enqueue(name, Job::Call(Call { id: Some(id), write, origin, expires }));
             }
+            Event::Ended(session, complete) => self.ended(session, complete),
             Event::Sent(id, result) => self.sent(id, result, now, facts),
             Event::Committed(id, result) => self.committed(id, result),
             Event::Barrier(id, result) => self.barrier_ended(id, result, now),
@@ -299,10 +323,11 @@ impl Machine {
     /// Starts what waits for a name, as far as nothing is under way for it.
     fn advance(&mut self, name: &MailboxName, now: Now, facts: &dyn Facts) {
         loop {
+            let refused = self.is_refused(name);
             let Some(slot) = self.names.get_mut(name) else {
                 return;
             };
-            if slot.busy.is_some() {
+            if refused || slot.busy.is_some() {
                 return;
             }
             match slot.waiting.pop_front() {
@@ -310,6 +335,7 @@ impl Machine {
                 Some(Job::Settle) => self.start_settle(name, now, facts),
                 Some(Job::Resolve(call, keep)) => self.resolve(call, name, keep, facts, now.unix),
                 Some(Job::PutBack(entry)) => self.put_back(name, entry, facts),
+                Some(Job::TakeBack(session)) => self.take_back(name, session, now, facts),
                 None => {
                     // A line that came while the name was busy, with no barrier to wait for any more.
                     if slot.fence.is_none()
@@ -362,8 +388,10 @@ impl Machine {
         self.out.push(Decision::Commit { id, changes, publish });
     }
 
-    fn reply(&mut self, call: CallId, outcome: Outcome) {
-        self.out.push(Decision::Reply(call, outcome, None));
+    fn reply(&mut self, call: impl Into<Option<CallId>>, outcome: Outcome) {
+        if let Some(call) = call.into() {
+            self.out.push(Decision::Reply(call, outcome, None));
+        }
     }
 
     fn committed(&mut self, id: CommitId, result: Result<u64, String>) {
@@ -373,9 +401,10 @@ impl Machine {
         let busy = self.names.get_mut(&name).and_then(|slot| slot.busy.take());
         if let Some(Busy::Committing { answer, settles }) = busy {
             match (&result, answer) {
-                (Ok(seq), Some(answer)) => {
-                    self.out.push(Decision::Reply(answer.call, answer.outcome, Some(*seq)));
+                (Ok(seq), Some(Answer { call: Some(call), outcome, .. })) => {
+                    self.out.push(Decision::Reply(call, outcome, Some(*seq)));
                 }
+                (Ok(_), Some(Answer { call: None, .. })) => {}
                 (Err(_), Some(answer)) => self.reply(answer.call, answer.if_store_fails),
                 (_, None) => {}
             }

@@ -106,6 +106,13 @@ impl Machine {
         matches!(stage, Some(Stage::Postponed(_)))
     }
 
+    /// Whether the master refused the name, and the stream has not told yet what it holds instead. A call that
+    /// comes meanwhile waits for that too.
+    pub(super) fn is_refused(&self, name: &MailboxName) -> bool {
+        let stage = self.replay.as_ref().and_then(|replay| replay.names.get(name));
+        stage == Some(&Stage::Refused)
+    }
+
     /// A name's comparison begins, in its turn or because a call wants it.
     pub(super) fn comparing(&mut self, name: &MailboxName) {
         if let Some(replay) = &mut self.replay {

@@ -80,7 +80,8 @@ impl Machine {
                 }
             }
         }
-        let answer = Answer { call, outcome: Outcome::Done, if_store_fails: Outcome::Unavailable };
+        let answer =
+            Answer { call: Some(call), outcome: Outcome::Done, if_store_fails: Outcome::Unavailable };
         self.commit(name, changes, publish, Some(answer), false);
     }
 }

@@ -18,7 +18,7 @@ use crate::authority::machine::{
 };
 use crate::authority::master::{LinkEpoch, LinkEvent, Lost, Master, MasterIdentity, MasterReply};
 use crate::authority::recorded::Recorded;
-use crate::authority::write::{Origin, Outcome, Write};
+use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{self, MailboxName};
 use crate::store::{Change, Doubt, Loader, Store, StoreError};
 
@@ -41,6 +41,7 @@ const PASSAGES: usize = 20;
 /// What the handle asks of the task.
 pub(super) enum Command {
     Write { origin: Origin, write: Write, expires: Instant, caller: Caller },
+    Ended(SessionId, bool),
     Fence(oneshot::Sender<()>),
     Silent(Lost),
     Order(Order, oneshot::Sender<Result<(), String>>),
@@ -204,6 +205,7 @@ impl Driver {
                 let expires = expires.saturating_duration_since(self.started);
                 self.feed_machine(Event::Call(id, write, origin, expires));
             }
+            Command::Ended(session, complete) => self.feed_machine(Event::Ended(session, complete)),
             Command::Silent(lost) => {
                 if matches!(self.machine.state(), State::Following | State::Replaying) {
                     self.feed_machine(Event::MasterLost(lost.to_string()));

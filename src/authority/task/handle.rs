@@ -13,7 +13,7 @@ use crate::authority::feed::{Feed, Subscription};
 use crate::authority::machine::{Keep, Policy, Progress, State, Task};
 use crate::authority::master::{BoxFuture, LinkEvent, Master, MasterIdentity};
 use crate::authority::namespace::{BARRIER_BOUND, Namespace};
-use crate::authority::write::{Origin, Outcome, Write};
+use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Entry, MailboxName};
 use crate::store::{Loader, Snapshot, Store};
 use crate::telemetry::metric::Metric;
@@ -243,6 +243,11 @@ impl Namespace for Authority {
             Metric::WriteDuration.observe_for(&[("state", state)], asked.elapsed());
             outcome
         })
+    }
+
+    fn ended(&self, session: SessionId, complete: bool) -> BoxFuture<()> {
+        let commands = self.commands.clone();
+        Box::pin(async move { drop(commands.send(Command::Ended(session, complete)).await) })
     }
 
     fn barrier(&self) -> BoxFuture<()> {

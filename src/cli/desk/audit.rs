@@ -229,7 +229,8 @@ impl Audit<'_> {
 
     async fn write(&self, write: Write) -> Result<(), String> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        match self.desk.authority.write(Origin { identity: "audit".into(), peer }, write).await {
+        match self.desk.authority.write(Origin { identity: "audit".into(), peer, session: None }, write).await
+        {
             Outcome::Done => Ok(()),
             Outcome::Refused(refusal) => Err(refusal.text().to_owned()),
             Outcome::Unavailable => Err("it was written meanwhile, or cannot be written now".into()),

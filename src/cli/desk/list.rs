@@ -207,7 +207,8 @@ async fn blocking<T: Send + 'static>(
 
 /// Gives names to the murder, the way a backend does: whoever decides now decides about them.
 async fn add(desk: &Desk, steps: Vec<PlanStep>, replies: &Replies) -> Result<(), String> {
-    let origin = Origin { identity: "operator".into(), peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let origin = Origin { identity: "operator".into(), peer, session: None };
     let (total, mut done) = (steps.len() as u64, 0);
     let mut writes = steps.into_iter().filter_map(|PlanStep { name, after, .. }| {
         let Entry { location, state } = after?;

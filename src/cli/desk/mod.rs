@@ -117,6 +117,10 @@ impl Desk {
             Ask::Follow => self.order(Order::Follow).await,
             Ask::Queue(ask) => queue::attend(&self, ask, session).await,
             Ask::Frontend(ask) => frontend::attend(&self, &ask),
+            Ask::AllowRemovals { server, count } => {
+                self.server.allow_removals(&server, count);
+                Ok(Value::Null)
+            }
             Ask::Conflicts(ask) => conflicts::attend(&self, ask, session.replies).await,
             Ask::Plan { wanted, brief } => {
                 in_json(plan::attend(&self, wanted, brief, session.replies).await?)

@@ -15,7 +15,7 @@ use crate::authority::facts::Unreadable;
 use crate::authority::feed::{Feed, Subscription};
 use crate::authority::master::BoxFuture;
 use crate::authority::namespace::Namespace;
-use crate::authority::write::{Origin, Outcome, Write};
+use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Acl, Entry, Location, MailboxName};
 use crate::lmtp::{Face, FaceConfig, Frontends, Listener, UpstreamConfig};
 use crate::net::address::{Listen, Trust};
@@ -43,6 +43,9 @@ impl List {
 impl Namespace for List {
     fn write(&self, _: Origin, _: Write) -> BoxFuture<Outcome> {
         Box::pin(async { Outcome::Unavailable })
+    }
+    fn ended(&self, _: SessionId, _: bool) -> BoxFuture<()> {
+        Box::pin(async {})
     }
     fn barrier(&self) -> BoxFuture<()> {
         Box::pin(async {})

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::removals::Removals;
 use super::session::Session;
 use super::{Hangup, Peer, ServerConfig, login};
 use crate::authority::namespace::Namespace;
@@ -82,6 +83,7 @@ pub struct Server {
     config: Arc<ServerConfig>,
     namespace: Arc<dyn Namespace>,
     streams: Streams,
+    removals: Removals,
     connections: Arc<Semaphore>,
     strangers: Strangers,
     guesses: Guesses,
@@ -97,6 +99,7 @@ impl Server {
             config: Arc::new(config),
             namespace,
             streams: Streams::default(),
+            removals: Removals::default(),
             connections,
             strangers,
             guesses,
@@ -106,6 +109,12 @@ impl Server {
     /// The streams that are connected now.
     pub fn streams(&self) -> Vec<StreamStatus> {
         self.streams.all.lock().unwrap_or_else(PoisonError::into_inner).1.values().cloned().collect()
+    }
+
+    /// A person lets a backend remove so many names with its next `ctl_mboxlist -m`, within the hour.
+    pub fn allow_removals(&self, server: &str, count: u64) {
+        tracing::warn!(server, count, "an operator allows removals");
+        self.removals.allow(server.as_bytes(), count);
     }
 
     /// Accepts on a listener until `stop` turns true; then what is under way ends within a short bound, streams
@@ -169,8 +178,8 @@ impl Server {
         let Ok(_connection) = self.connections.clone().try_acquire_owned() else {
             return Hangup::Full;
         };
-        let (config, namespace, streams) =
-            (self.config.clone(), self.namespace.clone(), self.streams.clone());
-        Box::pin(Session::new(wire, user, peer, config, namespace, streams).run()).await
+        let (config, namespace) = (self.config.clone(), self.namespace.clone());
+        let (streams, removals) = (self.streams.clone(), self.removals.clone());
+        Box::pin(Session::new(wire, user, peer, config, namespace, streams, removals).run()).await
     }
 }

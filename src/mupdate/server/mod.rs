@@ -8,10 +8,14 @@
 //! | `session` | the commands of somebody who is logged in |
 //! | `stream` | UPDATE: the whole list, then every change |
 //! | `disarm` | what `ctl_mboxlist -m` must not be told |
+//! | `removals` | how many names a person lets a backend remove |
+//! | `operation` | whether what a backend asked for came to its end |
 
 mod disarm;
 mod listener;
 mod login;
+mod operation;
+mod removals;
 mod session;
 mod stream;
 #[cfg(test)]

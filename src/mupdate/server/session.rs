@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ravenry_parsers::mupdate::{Command, CommandBody, CommandEvent, Status, put_mailbox, put_reserve};
 
-use super::disarm::{Disarm, REFUSED};
+use super::disarm::{Disarm, REFUSED, Removal, TOO_MANY};
 use super::listener::Streams;
+use super::operation::Operation;
+use super::removals::Removals;
 use super::stream;
 use super::wire::Wire;
 use super::{Hangup, Peer, ServerConfig};
@@ -26,7 +28,9 @@ pub(super) struct Session {
     pub(super) config: Arc<ServerConfig>,
     pub(super) namespace: Arc<dyn Namespace>,
     pub(super) streams: Streams,
+    removals: Removals,
     disarm: Disarm,
+    operation: Operation,
 }
 
 impl Session {
@@ -37,45 +41,66 @@ impl Session {
         config: Arc<ServerConfig>,
         namespace: Arc<dyn Namespace>,
         streams: Streams,
+        removals: Removals,
     ) -> Self {
-        Self { wire, user, peer, config, namespace, streams, disarm: Disarm::default() }
+        let (disarm, operation) = (Disarm::default(), Operation::begin());
+        Self { wire, user, peer, config, namespace, streams, removals, disarm, operation }
     }
 
     /// Answers commands until the connection ends.
     pub(super) async fn run(mut self) -> Hangup {
         loop {
-            let event = match self.wire.command(self.config.idle_timeout).await {
-                Ok(event) => event,
-                Err(Hangup::Fault(fault)) => {
-                    self.wire.status(None, Status::Bad, fault.text());
-                    self.wire.close().await;
-                    return Hangup::Fault(fault);
-                }
-                Err(hangup) => return hangup,
+            let hangup = match self.next().await {
+                Ok(Next::Command) => continue,
+                Ok(Next::Stream { tag, hosts }) => return stream::run(self, tag, hosts).await,
+                Err(hangup) => hangup,
             };
-            let (tag, body) = match event {
-                CommandEvent::Continue => continue,
-                CommandEvent::Bad { tag, text } => {
-                    self.wire.status(tag.as_deref(), Status::Bad, text);
-                    continue;
-                }
-                CommandEvent::Command(Command { tag, body }) => (tag, body),
-            };
-            if !self.namespace.may_serve() {
-                return Hangup::Unserved;
+            self.end(false).await;
+            if matches!(hangup, Hangup::Logout | Hangup::Fault(_)) {
+                self.wire.close().await;
             }
-            match body {
-                CommandBody::Logout => {
-                    self.wire.status(Some(&tag), Status::Ok, "bye-bye");
-                    self.wire.close().await;
-                    return Hangup::Logout;
-                }
-                CommandBody::Update { hosts } => return stream::run(self, tag, hosts).await,
-                body => {
-                    if let Err(hangup) = self.answer(&tag, body).await {
-                        return hangup;
-                    }
-                }
+            return hangup;
+        }
+    }
+
+    async fn end(&mut self, farewell: bool) {
+        if let Some((session, complete)) = self.operation.end(farewell) {
+            self.namespace.ended(session, complete).await;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Next, Hangup> {
+        let event = match self.wire.command(self.config.idle_timeout).await {
+            Ok(event) => event,
+            Err(Hangup::Fault(fault)) => {
+                self.wire.status(None, Status::Bad, fault.text());
+                return Err(Hangup::Fault(fault));
+            }
+            Err(hangup) => return Err(hangup),
+        };
+        let (tag, body) = match event {
+            CommandEvent::Continue => return Ok(Next::Command),
+            CommandEvent::Bad { tag, text } => {
+                self.wire.status(tag.as_deref(), Status::Bad, text);
+                return Ok(Next::Command);
+            }
+            CommandEvent::Command(Command { tag, body }) => (tag, body),
+        };
+        if !self.namespace.may_serve() {
+            return Err(Hangup::Unserved);
+        }
+        match body {
+            CommandBody::Logout => {
+                // First: whoever hears the farewell may try again at once.
+                self.end(true).await;
+                self.wire.status(Some(&tag), Status::Ok, "bye-bye");
+                Err(Hangup::Logout)
+            }
+            CommandBody::Update { hosts } => Ok(Next::Stream { tag, hosts }),
+            body => {
+                self.operation.heard(&tag);
+                self.answer(&tag, body).await?;
+                Ok(Next::Command)
             }
         }
     }
@@ -109,27 +134,78 @@ impl Session {
     }
 
     async fn write(&mut self, tag: &[u8], write: Write) -> Result<(), Hangup> {
-        if !matches!(self.disarm, Disarm::Ordinary) {
-            let held = self.namespace.find(write.name())?;
-            let believed = match &write {
-                Write::Activate { location, .. } => self.disarm.may_activate(location, held.as_ref()),
-                Write::Delete { .. } | Write::Forget { .. } => self.disarm.may_delete(held.as_ref()),
-                Write::Reserve { .. } | Write::Deactivate { .. } => true,
-            };
-            if !believed {
-                tracing::warn!(peer = %self.peer.address, name = %write.name(), verb = write.verb(),
-                    "refused to a backend that compares its list with ours");
-                self.wire.status(Some(tag), Status::No, REFUSED);
-                return Ok(());
-            }
+        if let Some(refusal) = self.refused_to_a_comparing_backend(&write).await? {
+            self.wire.status(Some(tag), Status::No, refusal);
+            return Ok(());
         }
         // What was answered so far does not wait for this one.
         self.wire.flush().await?;
-        let origin = Origin { identity: self.user.clone(), peer: self.peer.address };
-        match self.namespace.write(origin, write).await {
+        let session = if matches!(self.disarm, Disarm::Ordinary) { self.operation.session() } else { None };
+        let origin = Origin { identity: self.user.clone(), peer: self.peer.address, session };
+        let outcome = self.namespace.write(origin, write).await;
+        self.operation.answered(outcome == Outcome::Done);
+        match outcome {
             Outcome::Done => self.wire.status(Some(tag), Status::Ok, "done"),
             Outcome::Refused(refusal) => self.wire.status(Some(tag), Status::No, refusal.text()),
             Outcome::Unavailable => self.wire.status(Some(tag), Status::No, REFUSED),
+        }
+        Ok(())
+    }
+
+    /// Why a backend that compares its list with ours must not have this done (rule 4).
+    async fn refused_to_a_comparing_backend(
+        &mut self,
+        write: &Write,
+    ) -> Result<Option<&'static str>, Hangup> {
+        if self.disarm.server().is_none() {
+            return Ok(None);
+        }
+        let held = self.namespace.find(write.name())?;
+        let removal = match write {
+            Write::Activate { location, .. } if !self.disarm.may_activate(location, held.as_ref()) => {
+                Removal::Elsewhere
+            }
+            Write::Delete { name } => self.disarm.remove(name, held),
+            Write::Activate { .. }
+            | Write::Reserve { .. }
+            | Write::Deactivate { .. }
+            | Write::Forget { .. } => Removal::Believed,
+        };
+        let server = String::from_utf8_lossy(self.disarm.server().unwrap_or_default()).into_owned();
+        let (peer, name) = (self.peer.address, write.name());
+        match removal {
+            Removal::Believed => Ok(None),
+            Removal::Elsewhere => {
+                tracing::warn!(%peer, server, %name, verb = write.verb(),
+                    "refused to a backend that compares its list: another server holds the name");
+                Ok(Some(REFUSED))
+            }
+            Removal::TooMany(removed) => {
+                tracing::warn!(%peer, server, %name, put_back = removed.len(),
+                    "a backend wants to remove more than it may, as one does that lost its list: refused, and put \
+                     back; to allow it: ravenry allow-removals --server SERVER --count N");
+                self.put_back(removed).await?;
+                Ok(Some(TOO_MANY))
+            }
+        }
+    }
+
+    /// What was deleted becomes what it was, unless somebody has the name by now.
+    async fn put_back(&mut self, removed: Vec<(MailboxName, Entry)>) -> Result<(), Hangup> {
+        for (name, Entry { location, state }) in removed.into_iter().rev() {
+            if self.namespace.find(&name)?.is_some() {
+                continue;
+            }
+            let write = match state {
+                EntryState::Active(acl) => Write::Activate { name, location, acl },
+                EntryState::Reserved => Write::Reserve { name, location },
+            };
+            let name = write.name().clone();
+            let origin = Origin { identity: self.user.clone(), peer: self.peer.address, session: None };
+            let outcome = self.namespace.write(origin, write).await;
+            if outcome != Outcome::Done {
+                tracing::error!(%name, ?outcome, "what a backend removed could not be put back");
+            }
         }
         Ok(())
     }
@@ -143,7 +219,7 @@ impl Session {
         };
         if !self.disarm.may_find(held.as_ref()) {
             tracing::warn!(peer = %self.peer.address, name = %String::from_utf8_lossy(mailbox),
-                "FIND of a name held elsewhere, by a backend that would wipe its own: refused");
+                "FIND of a name that is held, by a backend that might wipe its own: refused");
             self.wire.status(Some(tag), Status::No, REFUSED);
             return Ok(());
         }
@@ -175,10 +251,19 @@ impl Session {
             }
             dump = next;
         }
-        self.disarm.listed(listed);
+        let permitted = self.disarm.server().map_or(0, |server| self.removals.take(server));
+        self.disarm.listed(listed, permitted);
         self.wire.status(Some(&tag), Status::Ok, "list complete");
         Ok(())
     }
+}
+
+/// What a client asked for.
+enum Next {
+    /// A command that was answered.
+    Command,
+    /// The stream.
+    Stream { tag: Bytes, hosts: Vec<Bytes> },
 }
 
 /// Which entries of the list are sent.

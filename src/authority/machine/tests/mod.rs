@@ -1,6 +1,8 @@
-//! The machine against a model world: named situations, many random schedules, each rule, the diagram.
+//! The machine against a model world: named situations, operations that come to nothing, many random schedules, each
+//! rule, the diagram.
 
 mod diagram;
+mod operations;
 mod orders;
 mod rules;
 mod scenarios;

@@ -13,8 +13,15 @@ fn caught(faults: Faults) -> bool {
     (500_000..500_000 + SCHEDULES).any(|seed| !run(seed, faults).violations.is_empty())
 }
 
-const KILLED: Faults =
-    Faults { crash: true, operator: true, bypass: false, wipe: false, disk: false, stale: false };
+const KILLED: Faults = Faults {
+    crash: true,
+    operator: true,
+    bypass: false,
+    wipe: false,
+    disk: false,
+    stale: false,
+    take_back: false,
+};
 
 #[test]
 fn rule_1_what_was_acknowledged_is_there_after_a_crash() {

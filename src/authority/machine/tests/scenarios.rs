@@ -463,3 +463,33 @@ fn xfer_of_a_renamed_mailbox_deactivates_it_where_the_master_holds_it() {
     assert_eq!(world.theirs("user.alice"), Some(&Entry::reserved(at("be1!"))));
     world.quiet();
 }
+
+#[test]
+fn a_conflict_is_over_when_the_other_side_gives_the_name_back() {
+    let mut world = World::new(Policy::default(), List::new());
+    world.master_dies();
+    assert_eq!(world.ask(activate("user.x", "be1!default", "x\tlrs")), Outcome::Done);
+    world.bypass(&activate("user.x", "be2!default", "x\tlrs"));
+    world.quiet();
+    assert_eq!((world.store.conflicts.len(), world.machine.state()), (1, State::Following));
+    world.bypass(&delete("user.x"));
+    world.quiet();
+    assert_eq!(world.store.conflicts.len(), 0);
+    assert_eq!(world.theirs("user.x"), Some(&active("be1!default", "x\tlrs")));
+}
+
+#[test]
+fn a_call_for_a_refused_name_waits_until_the_stream_has_told_why() {
+    let mut world = World::new(Policy::default(), List::new());
+    world.call(activate("user.x", "be1!default", "x\tlrs"));
+    world.lose_one(0);
+    while world.commit_one() {}
+    assert_eq!(world.ask(deactivate("user.x", "be1!")), Outcome::Done);
+    world.compare();
+    // Only now the master does what it was asked first, so that our reservation is refused.
+    world.wake_zombie(0);
+    while world.execute_one(0) || world.reply_one(0) {}
+    world.call(delete("user.x"));
+    world.quiet(); // nobody went behind our back: no conflict
+    assert_eq!((world.ours("user.x"), world.theirs("user.x")), (None, None));
+}

@@ -23,6 +23,8 @@ pub(super) struct Faults {
     pub(super) wipe: bool,
     /// Our disk fails, and Ravenry is started again.
     pub(super) disk: bool,
+    /// Backends take back what they asked for.
+    pub(super) take_back: bool,
     /// Ravenry was off for so long that its list is old.
     pub(super) stale: bool,
 }
@@ -41,6 +43,9 @@ fn any_write(rng: &mut fastrand::Rng) -> Write {
 /// One event of a schedule.
 fn step(world: &mut World, rng: &mut fastrand::Rng, faults: Faults) {
     let pick = rng.usize(..16);
+    if faults.take_back && rng.u8(..16) == 0 {
+        world.end(pick, rng.bool());
+    }
     match rng.usize(..100) {
         0..28 => drop(world.call(any_write(rng))),
         28..45 => drop(world.commit_one()),
@@ -201,4 +206,10 @@ fn a_disk_that_fails_and_a_list_that_is_old_lose_nothing_acknowledged() {
             (State::Learning, State::Replaying),
         ],
     );
+}
+
+#[test]
+fn an_operation_that_comes_to_nothing_takes_nothing_else_with_it() {
+    let faults = Faults { take_back: true, crash: true, operator: true, ..Faults::default() };
+    assert_took(&run_many(500_000..520_000, faults), &ORDINARY);
 }

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::authority::machine::{CallId, Event};
-use crate::authority::write::{Origin, Outcome, Write};
+use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::Entry;
 
 /// What one name may be, as far as its backend can know from the replies it had.
@@ -10,6 +10,24 @@ use crate::list::Entry;
 pub(in super::super) struct Belief {
     pub(in super::super) possible: Vec<Option<Entry>>,
     pub(in super::super) asking: Option<(CallId, Write)>,
+    /// The connection that its operation runs on, and what the name may have been since it began.
+    session: u64,
+    start: Vec<Option<Entry>>,
+}
+
+impl Belief {
+    pub(super) fn of(entry: Option<Entry>) -> Self {
+        Self { possible: vec![entry.clone()], start: vec![entry], ..Self::default() }
+    }
+
+    /// Its connection is gone, and what it asked for last may have been done.
+    pub(super) fn cut_off(&mut self) {
+        if let Some((_, write)) = self.asking.take() {
+            self.may_be_done(&write);
+        }
+        self.session = 0;
+        self.start = self.possible.clone();
+    }
 }
 
 impl Belief {
@@ -60,7 +78,8 @@ impl World {
                         .collect(),
                     _ => Vec::new(),
                 };
-                belief.possible = held;
+                let past = std::mem::replace(&mut belief.possible, held);
+                belief.start.extend(past);
                 belief.may_be_done(&write);
             }
             Outcome::Refused(_) => {}
@@ -69,19 +88,70 @@ impl World {
     }
 
     pub(in super::super) fn call(&mut self, write: Write) -> Option<CallId> {
-        let belief = self
-            .beliefs
-            .entry(write.name().as_bytes().to_vec())
-            .or_insert_with(|| Belief { possible: vec![None], asking: None });
+        let belief = self.beliefs.entry(write.name().as_bytes().to_vec()).or_insert_with(|| Belief::of(None));
         if belief.asking.is_some() {
             return None;
         }
         self.next_call += 1;
         let id = CallId(self.next_call);
+        if belief.session == 0 {
+            belief.session = self.next_call;
+        }
+        let session = self.session.unwrap_or(SessionId(belief.session));
         belief.asking = Some((id, write.clone()));
-        let origin = Origin { identity: "murder".into(), peer: ([127, 0, 0, 1], 4242).into() };
+        let peer = ([127, 0, 0, 1], 4242).into();
+        let origin = Origin { identity: "murder".into(), peer, session: Some(session) };
         let expires = self.clock + self.policy.patience;
         self.feed(Event::Call(id, write, origin, expires));
         Some(id)
+    }
+
+    /// From now on all calls are one operation's.
+    pub(in super::super) fn one_session(&mut self) {
+        self.next_session();
+    }
+
+    /// From now on all calls are another operation's; gives back the last one.
+    pub(in super::super) fn next_session(&mut self) -> SessionId {
+        let last = self.session.unwrap_or(SessionId(0));
+        self.session = Some(SessionId(last.0 + 1_000_000));
+        last
+    }
+
+    /// The present operation ends.
+    pub(in super::super) fn end_session(&mut self, complete: bool) {
+        if let Some(session) = self.session.take() {
+            self.end_of(session, complete);
+        }
+    }
+
+    /// An operation ends.
+    pub(in super::super) fn end_of(&mut self, session: SessionId, complete: bool) {
+        if !complete {
+            for belief in self.beliefs.values_mut() {
+                let start = belief.start.clone();
+                belief.possible.extend(start);
+            }
+        }
+        self.feed(Event::Ended(session, complete));
+    }
+
+    /// A backend's connection ends: after its farewell, or the backend takes back what it did.
+    pub(in super::super) fn end(&mut self, pick: usize, complete: bool) -> bool {
+        let idle = self.beliefs.values_mut().filter(|belief| belief.asking.is_none() && belief.session > 0);
+        let mut idle: Vec<&mut Belief> = idle.collect();
+        if idle.is_empty() {
+            return false;
+        }
+        let pick = pick % idle.len();
+        let belief = &mut idle[pick];
+        let session = SessionId(std::mem::take(&mut belief.session));
+        if !complete {
+            let start = std::mem::take(&mut belief.start);
+            belief.possible.extend(start);
+        }
+        belief.start = belief.possible.clone();
+        self.feed(Event::Ended(session, complete));
+        true
     }
 }

@@ -14,7 +14,7 @@ use super::super::{
     Task,
 };
 use crate::authority::facts::Difference;
-use crate::authority::write::{Outcome, Write};
+use crate::authority::write::{Outcome, SessionId, Write};
 use crate::list::{Acl, Entry, Location, MailboxName, is_delete_mark, takes_away};
 use crate::store::Change;
 use callers::Belief;
@@ -63,6 +63,8 @@ pub(super) struct World {
     stream: VecDeque<(MailboxName, Option<Entry>)>,
     barrier: Option<BarrierId>,
     clock: Duration,
+    /// The operation of all calls, where a situation wants one.
+    session: Option<SessionId>,
     next_call: u64,
     pub(super) answers: HashMap<CallId, Outcome>,
     /// The transitions taken.
@@ -94,10 +96,8 @@ impl World {
     /// Just started, with this list on disk and at the master, which is not connected yet.
     pub(super) fn restored(policy: Policy, list: List, restored: Restored) -> Self {
         let store = ModelStore { list: list.clone(), ..ModelStore::default() };
-        let beliefs = list
-            .iter()
-            .map(|(name, entry)| (name.clone(), Belief { possible: vec![Some(entry.clone())], asking: None }))
-            .collect();
+        let beliefs =
+            list.iter().map(|(name, entry)| (name.clone(), Belief::of(Some(entry.clone())))).collect();
         let machine = Machine::new(policy, restored);
         let state = machine.state();
         Self {
@@ -116,6 +116,7 @@ impl World {
             stream: VecDeque::new(),
             barrier: None,
             clock: Duration::from_secs(1),
+            session: None,
             next_call: 0,
             answers: HashMap::new(),
             visited: BTreeSet::new(),
@@ -285,9 +286,7 @@ impl World {
         }
         self.drop_link();
         for belief in self.beliefs.values_mut() {
-            if let Some((_, write)) = belief.asking.take() {
-                belief.may_be_done(&write);
-            }
+            belief.cut_off();
         }
         self.store.broken = false;
         self.reloading = false;

@@ -1,0 +1,136 @@
+//! Operations of backends that come to nothing, told step by step.
+
+use super::super::{Policy, State};
+use super::world::{List, World, active, at, name};
+use crate::authority::write::{Outcome, Write};
+use crate::list::{Acl, Entry};
+
+const ALICE: &str = "alice\tlrs";
+
+/// A world in which `user.a` is at be1, following or standing in.
+fn world(state: State) -> World {
+    let mut list = List::new();
+    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
+    let mut world = World::new(Policy::default(), list);
+    world.settle();
+    if state == State::StandingIn {
+        world.master_dies();
+    }
+    assert_eq!(world.machine.state(), state);
+    world
+}
+
+/// Asks within one operation, and has it done.
+fn done(world: &mut World, write: Write) {
+    let id = world.call(write).unwrap();
+    while world.execute_one(0) || world.reply_one(0) || world.commit_one() {}
+    assert_eq!(world.answers.get(&id), Some(&Outcome::Done));
+}
+
+fn delete(text: &str) -> Write {
+    Write::Delete { name: name(text) }
+}
+
+fn reserve(text: &str, place: &str) -> Write {
+    Write::Reserve { name: name(text), location: at(place) }
+}
+
+fn activate(text: &str, place: &str) -> Write {
+    Write::Activate { name: name(text), location: at(place), acl: Acl::new(ALICE.as_bytes()) }
+}
+
+fn held(world: &World, text: &str) -> Option<Entry> {
+    world.store.list.get(text.as_bytes()).cloned()
+}
+
+/// Lets everything come to its end, and the master agree.
+fn rest(world: &mut World) {
+    world.settle();
+    world.check();
+    assert_eq!(world.violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_rename_that_is_cut_at_any_step_never_happened() {
+    for state in [State::Following, State::StandingIn] {
+        for steps in 1..=3 {
+            let mut world = world(state);
+            let rename = [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")];
+            world.one_session();
+            for write in rename.into_iter().take(steps) {
+                done(&mut world, write);
+            }
+            world.end_session(false);
+            rest(&mut world);
+            assert_eq!(held(&world, "user.a"), Some(active("be1!default", ALICE)), "{state:?} after {steps}");
+            assert_eq!(held(&world, "user.z"), None, "{state:?} after {steps}");
+        }
+    }
+}
+
+#[test]
+fn an_operation_with_its_farewell_stays() {
+    for state in [State::Following, State::StandingIn] {
+        let mut world = world(state);
+        world.one_session();
+        for write in [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")] {
+            done(&mut world, write);
+        }
+        world.end_session(true);
+        rest(&mut world);
+        assert_eq!((held(&world, "user.a"), held(&world, "user.z")), (None, Some(active("be1!", ALICE))));
+    }
+}
+
+#[test]
+fn an_acl_that_was_set_before_the_cut_stays() {
+    // The backend keeps its side of a SETACL, whatever its master says.
+    let mut world = world(State::Following);
+    let acl = Acl::new(b"alice\tlrs\tbob\tl");
+    world.one_session();
+    done(&mut world, Write::Activate { name: name("user.a"), location: at("be1!default"), acl: acl.clone() });
+    world.end_session(false);
+    rest(&mut world);
+    assert_eq!(held(&world, "user.a"), Some(Entry::active(at("be1!default"), acl)));
+}
+
+#[test]
+fn what_the_second_try_made_is_not_taken_back_with_the_first() {
+    for state in [State::Following, State::StandingIn] {
+        let mut world = world(state);
+        world.one_session();
+        done(&mut world, reserve("user.n", "be1!default"));
+        let first = world.next_session();
+        done(&mut world, reserve("user.n", "be1!default"));
+        done(&mut world, activate("user.n", "be1!default"));
+        world.end_session(true);
+        world.end_of(first, false);
+        rest(&mut world);
+        assert_eq!(held(&world, "user.n"), Some(active("be1!default", ALICE)), "{state:?}");
+    }
+}
+
+#[test]
+fn when_both_tries_fail_nothing_is_left() {
+    let mut world = world(State::Following);
+    world.one_session();
+    done(&mut world, reserve("user.n", "be1!default"));
+    let first = world.next_session();
+    done(&mut world, reserve("user.n", "be1!default"));
+    world.end_of(first, false);
+    world.end_session(false);
+    rest(&mut world);
+    assert_eq!(held(&world, "user.n"), None);
+}
+
+#[test]
+fn a_write_that_was_answered_too_late_is_taken_back_too() {
+    let mut world = world(State::Following);
+    world.one_session();
+    // The session gives up and hangs up while the master still thinks.
+    let id = world.call(reserve("user.n", "be1!default")).unwrap();
+    world.end_session(false);
+    assert!(!world.answers.contains_key(&id));
+    world.settle();
+    assert_eq!((held(&world, "user.n"), world.master.get(&b"user.n"[..])), (None, None));
+}
