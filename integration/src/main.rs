@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{capture, demo, lmtp_bench};
+use ravenry_integration::{bench, capture, demo, lmtp_bench};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -45,6 +45,14 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Measure Ravenry beside the real master, and print the table of docs/benchmarks.md. Needs root.
+    Bench {
+        /// What to measure.
+        measure: bench::Measure,
+        /// Smaller lists, fewer rounds: a few minutes instead of twenty.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Remove the containers and networks of runs that are dead.
     Sweep,
 }
@@ -74,6 +82,12 @@ async fn main() -> Result<ExitCode> {
             let scale =
                 if quick { lmtp_bench::Scale { rounds: 3, messages: 400, counted: 2_000 } } else { full };
             println!("{}", lmtp_bench::run(scale).await?);
+        }
+        Chore::Bench { measure, quick } => {
+            let scale = if quick { bench::Scale::quick() } else { bench::Scale::full() };
+            let report = bench::run(measure, scale).await?;
+            println!("{report}");
+            eprintln!("bench: {} aims missed", report.missed());
         }
         Chore::Sweep => {
             let removed = murder::sweep(&Engine::connect().await?).await?;

@@ -32,11 +32,23 @@ pub struct Settings {
     pub extra: String,
 }
 
+/// Where and how the process runs, if not as usual.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    /// Where its directory is made; the system's place for temporary files by default.
+    pub within: Option<PathBuf>,
+    /// A process whose network and share of the processor it joins; needs root.
+    pub beside: Option<u32>,
+    /// The binary; see [`Ravenry::prepare`] for the default.
+    pub binary: Option<PathBuf>,
+}
+
 /// A Ravenry with its files in a directory of its own. Dropping it kills the process. Unless it came to
 /// [`Ravenry::stop`], the story failed, and its files are kept.
 #[derive(Debug)]
 pub struct Ravenry {
     settings: Settings,
+    site: Site,
     metrics: SocketAddr,
     directory: Option<TempDir>,
     home: PathBuf,
@@ -44,12 +56,19 @@ pub struct Ravenry {
 }
 
 impl Ravenry {
-    /// Writes the configuration and the account that Cyrus's nodes use. Nothing runs yet.
+    /// Writes the configuration and the account that Cyrus's nodes use. Nothing runs yet. The binary is the one
+    /// that `RAVENRY_BIN` names, else the newer one of the workspace's own builds.
     pub async fn prepare(settings: Settings) -> Result<Self> {
-        let directory = TempDir::with_prefix("ravenry-story-")?;
+        Self::prepare_at(settings, Site::default()).await
+    }
+
+    /// [`Ravenry::prepare`], somewhere else.
+    pub async fn prepare_at(settings: Settings, site: Site) -> Result<Self> {
+        let within = site.within.clone().unwrap_or_else(std::env::temp_dir);
+        let directory = TempDir::with_prefix_in("ravenry-story-", within)?;
         let home = directory.path().to_owned();
         let metrics = free_port()?;
-        let ravenry = Self { settings, metrics, directory: Some(directory), home, child: None };
+        let ravenry = Self { settings, site, metrics, directory: Some(directory), home, child: None };
         tokio::fs::create_dir_all(ravenry.home.join("state")).await?;
         tokio::fs::write(ravenry.home.join("master-password"), PASSWORD).await?;
         tokio::fs::write(ravenry.config_path(), ravenry.config()).await?;
@@ -221,7 +240,21 @@ impl Ravenry {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let binary = match &self.site.binary {
+            Some(binary) => binary.clone(),
+            None => binary()?,
+        };
+        let mut command = match self.site.beside {
+            None => Command::new(binary),
+            Some(pid) => {
+                // The shell becomes the process in the end: the pid is Ravenry's own.
+                let join = "echo $$ > \"$1\" && shift && exec nsenter \"$@\"";
+                let mut command = Command::new("sh");
+                command.args(["-c", join, "sh"]).arg(processor_share(pid)?);
+                command.arg(format!("--net=/proc/{pid}/ns/net")).arg("--").arg(binary);
+                command
+            }
+        };
         command.arg("--config").arg(self.config_path()).kill_on_drop(true);
         Ok(command)
     }
@@ -277,6 +310,25 @@ fn binary() -> Result<PathBuf> {
         Some(path) if path.is_file() => Ok(path),
         _ => bail!("there is no ravenry binary: run `cargo build`, or set RAVENRY_BIN"),
     }
+}
+
+/// Where a process's control group of the processor takes members.
+fn processor_share(pid: u32) -> Result<PathBuf> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let group = groups.lines().find_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, path) = line.split_once(':')?;
+        let path = path.strip_prefix('/')?;
+        match controllers {
+            // Version 2 has one hierarchy; beside version 1 it holds no controllers.
+            "" => Some(Path::new("/sys/fs/cgroup").join(path)),
+            _ if controllers.split(',').any(|controller| controller == "cpu") => {
+                Some(Path::new("/sys/fs/cgroup").join(controllers).join(path))
+            }
+            _ => None,
+        }
+    });
+    Ok(group.context("the process is in no control group")?.join("cgroup.procs"))
 }
 
 /// A port that was free a moment ago.

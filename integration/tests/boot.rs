@@ -9,7 +9,7 @@ use ravenry_integration::stage::Stage;
 const SOON: Duration = Duration::from_secs(15);
 const BACK: Duration = Duration::from_secs(30);
 
-/// Without Ravenry neither of them comes up: `without_ravenry.rs`.
+/// Without Ravenry a backend that begins with `ctl_mboxlist -m` does not come up.
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_and_frontends_start_while_the_master_is_away() -> Result<()> {
     // Backends compare their list with the master's before they start.

@@ -2,7 +2,7 @@
 //!
 //! A backend takes its own side of an operation back when it did not hear every reply, and tells the user NO. What
 //! was said to the list before the cut must then be taken back too, or a name stays that nobody holds, or one
-//! vanishes that somebody does. Without Ravenry all three happen (`without_ravenry.rs`).
+//! vanishes that somebody does.
 
 use std::time::Duration;
 

@@ -33,6 +33,9 @@ use crate::traces;
 use remains::Remains;
 use turn::Turn;
 
+/// Where a node that runs from plain files has them.
+pub const PLAIN_ROOT: &str = "/plain";
+
 /// How long a frontend may take over its first list.
 const FIRST_LIST: Duration = Duration::from_secs(60);
 
@@ -158,7 +161,7 @@ impl Murder {
     pub async fn start_mta(&self, lmtp: SocketAddr) -> Result<()> {
         ensure_mta_image().await?;
         let environment = [("SERVERNAME", self.mta.server()), ("LMTP", lmtp.to_string())];
-        self.mta.create(MTA_IMAGE, &self.labels, &[], &environment).await?;
+        self.mta.create(MTA_IMAGE, &self.labels, &[], &environment, &[]).await?;
         self.mta.wait_for_log("daemon started", 0, FIRST_LIST).await.map(drop)
     }
 
@@ -224,7 +227,13 @@ impl Murder {
             ("EXTRA_CONF", self.plan.extra_conf.clone()),
         ];
         environment.extend_from_slice(role);
-        node.create(&self.plan.suite.image(), &self.labels, &hosts, &environment).await
+        let plain = self.plan.plain_root.as_ref().filter(|_| node.name() == self.mm.name());
+        let binds = plain.map(|directory| format!("{}:{PLAIN_ROOT}", directory.display()));
+        if binds.is_some() {
+            environment.push(("MURDER_ROOT", PLAIN_ROOT.to_owned()));
+        }
+        let binds: Vec<String> = binds.into_iter().collect();
+        node.create(&self.plan.suite.image(), &self.labels, &hosts, &environment, &binds).await
     }
 }
 

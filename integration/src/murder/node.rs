@@ -58,6 +58,7 @@ impl Node {
         labels: &HashMap<String, String>,
         hosts: &[String],
         environment: &[(&str, String)],
+        binds: &[String],
     ) -> Result<()> {
         let endpoint = (self.network.name().to_owned(), self.network.endpoint(self.ip));
         let body = ContainerCreateBody {
@@ -67,6 +68,7 @@ impl Node {
             labels: Some(labels.clone()),
             host_config: Some(HostConfig {
                 extra_hosts: Some(hosts.to_vec()),
+                binds: Some(binds.to_vec()),
                 // For faults that only a packet filter inside can stage.
                 cap_add: Some(vec!["NET_ADMIN".to_owned()]),
                 ..Default::default()
@@ -243,9 +245,23 @@ impl Node {
         self.engine.exec(&self.container, "cyrus", command, PATIENCE).await
     }
 
+    /// The pid of the container's first process, as the host knows it.
+    pub async fn pid(&self) -> Result<u32> {
+        let inspected = within(PATIENCE, "inspecting a container", async {
+            Ok(self.engine.docker().inspect_container(&self.container, None).await?)
+        });
+        let pid = inspected.await?.state.and_then(|state| state.pid).filter(|pid| *pid > 0);
+        Ok(pid.context("the container does not run")?.try_into()?)
+    }
+
+    /// Runs a command as root, which may take long.
+    pub async fn exec_root_within(&self, limit: Duration, command: &[&str]) -> Result<Output> {
+        self.engine.exec(&self.container, "root", command, limit).await
+    }
+
     /// Runs a command as root.
     pub async fn exec_root(&self, command: &[&str]) -> Result<Output> {
-        self.engine.exec(&self.container, "root", command, PATIENCE).await
+        self.exec_root_within(PATIENCE, command).await
     }
 
     /// The node's list, as `ctl_mboxlist -d` tells it.

@@ -1,6 +1,7 @@
 //! What kind of murder a story wants.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
@@ -83,6 +84,9 @@ pub struct Plan {
     pub mechanisms: String,
     /// Further lines for every node's imapd.conf.
     pub extra_conf: String,
+    /// A directory of the host from which the master runs, on a copy of its image's files: for benchmarks, which
+    /// must not measure the engine's layers. Where those are a FUSE, every `stat` of Cyrus's costs a round trip.
+    pub plain_root: Option<PathBuf>,
 }
 
 impl Plan {
@@ -94,6 +98,7 @@ impl Plan {
             mboxlist_at_start: false,
             mechanisms: "PLAIN".to_owned(),
             extra_conf: String::new(),
+            plain_root: None,
         }
     }
 

@@ -8,7 +8,7 @@
 //! destroys mail or hides it. So a connection that begins with LIST is answered NO wherever an honest answer could
 //! destroy something:
 //!
-//! | command | answered NO | what Cyrus 3.2 to 3.12 makes of the NO |
+//! | command | answered NO | what Cyrus makes of the NO (seen on 3.6; read in the source of its HEAD) |
 //! |---|---|---|
 //! | FIND | of any name that is held, by whomever | announces its own mailbox with ACTIVATE |
 //! | ACTIVATE | of a name that another server holds | "temporary failure (update continuing)"; goes on |
