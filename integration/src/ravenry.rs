@@ -20,6 +20,9 @@ use crate::traces;
 /// Enough for any command of the command line, and for a graceful end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Everything that Ravenry itself has to say: a story that fails tells it.
+const LOGGED: &str = "info,ravenry=debug";
+
 /// Where Ravenry stands.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -67,8 +70,14 @@ impl Ravenry {
     /// Starts the process, with whatever state an earlier one left. Does not wait for anything.
     pub async fn launch(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let child =
-            self.command()?.arg("serve").stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).spawn();
+        let child = self
+            .command()?
+            .arg("serve")
+            .env("RAVENRY_LOG", LOGGED)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn();
         self.child = Some(child.context("starting ravenry")?);
         Ok(())
     }
@@ -112,6 +121,18 @@ impl Ravenry {
     /// Whether the process runs; when it ended by itself, that is no longer so.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// The process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+
+    /// Changes its configuration file: the next start reads it.
+    pub fn edit(&self, from: &str, to: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.config_path())?;
+        anyhow::ensure!(text.contains(from), "there is no {from:?} in the configuration");
+        Ok(std::fs::write(self.config_path(), text.replacen(from, to, 1))?)
     }
 
     /// Where it listens for the murder.
@@ -174,7 +195,8 @@ impl Ravenry {
         Ok(monitors::get(self.metrics, "/metrics").await?.1)
     }
 
-    async fn add_user(&self, name: &str) -> Result<()> {
+    /// Lets somebody log in, with everyone's password.
+    pub async fn add_user(&self, name: &str) -> Result<()> {
         self.cli_with_input(&["user", "add", name], PASSWORD)
             .await?
             .success()
