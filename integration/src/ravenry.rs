@@ -20,6 +20,9 @@ use crate::traces;
 /// Enough for any command of the command line, and for a graceful end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Everything that Ravenry itself has to say: a story that fails tells it.
+const LOGGED: &str = "info,ravenry=debug";
+
 /// Where Ravenry stands.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -86,8 +89,14 @@ impl Ravenry {
     /// Starts the process, with whatever state an earlier one left. Does not wait for anything.
     pub async fn launch(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let child =
-            self.command()?.arg("serve").stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).spawn();
+        let child = self
+            .command()?
+            .arg("serve")
+            .env("RAVENRY_LOG", LOGGED)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn();
         self.child = Some(child.context("starting ravenry")?);
         Ok(())
     }
@@ -152,6 +161,13 @@ impl Ravenry {
         Ok(line.trim_end_matches("kB").trim().parse()?)
     }
 
+    /// Changes its configuration file: the next start reads it.
+    pub fn edit(&self, from: &str, to: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.config_path())?;
+        anyhow::ensure!(text.contains(from), "there is no {from:?} in the configuration");
+        Ok(std::fs::write(self.config_path(), text.replacen(from, to, 1))?)
+    }
+
     /// Where it listens for the murder.
     pub fn address(&self) -> SocketAddr {
         self.settings.listen
@@ -212,7 +228,8 @@ impl Ravenry {
         Ok(monitors::get(self.metrics, "/metrics").await?.1)
     }
 
-    async fn add_user(&self, name: &str) -> Result<()> {
+    /// Lets somebody log in, with everyone's password.
+    pub async fn add_user(&self, name: &str) -> Result<()> {
         self.cli_with_input(&["user", "add", name], PASSWORD)
             .await?
             .success()

@@ -103,6 +103,8 @@ async fn authenticate(
 ) -> Result<Option<Arc<str>>, Hangup> {
     match exchange(wire, config, &mut attempt, mechanism, initial).await? {
         Ok(Some(user)) => {
+            let (mechanism, encrypted) = (String::from_utf8_lossy(mechanism), wire.is_encrypted());
+            tracing::debug!(peer = %peer.address, %user, %mechanism, encrypted, "logged in");
             wire.status(Some(tag), Status::Ok, "Authenticated");
             Ok(Some(user.into()))
         }
