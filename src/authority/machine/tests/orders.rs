@@ -156,6 +156,28 @@ fn a_burst_of_deletes_ends_the_trust_and_is_undone() {
     assert_eq!(world.slave, world.store.list);
 }
 
+/// A master that begins to delete while it is being given what it missed.
+pub(super) fn burst_in_a_replay() -> World {
+    let mut world = murder();
+    world.master_dies();
+    let owed = Write::Activate { name: name("user.new"), location: at("be1!"), acl: Acl::new(b"n\tl") };
+    assert_eq!(write_here(&mut world, owed), Outcome::Done);
+    world.master_returns();
+    world.list_complete();
+    assert_eq!(world.machine.state(), State::Replaying);
+    delete_at_master(&mut world, 0..11);
+    world
+}
+
+#[test]
+fn a_burst_in_the_midst_of_a_replay_ends_the_trust_too() {
+    let mut world = burst_in_a_replay();
+    assert_eq!(world.machine.state(), State::Holding);
+    world.settle();
+    assert_eq!(world.store.list.len(), NAMES + 1);
+    assert_eq!(world.slave, world.store.list);
+}
+
 #[test]
 fn deletes_that_are_slow_or_expected_or_ours_are_no_burst() {
     let mut slow = murder();
