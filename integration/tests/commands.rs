@@ -21,7 +21,7 @@ async fn prepared(extra: &str) -> Result<Ravenry> {
 async fn check_tells_the_line_and_what_was_meant() -> Result<()> {
     let ravenry = prepared("").await?;
     let good = ravenry.cli(&["check"]).await?;
-    ensure!(good.exit == 0 && good.stdout.contains("mupdate_retry_delay: 1"), "{good:?}");
+    ensure!(good.exit == 0 && good.stdout.contains("mupdate_retry_delay: 4"), "{good:?}");
     ensure!(good.stdout.contains("warning: mupdate.allow_plaintext"), "{good:?}");
 
     ravenry.edit("users_file", "user_file")?;
