@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn monitors_see_an_outage_and_what_a_person_has_to_decide() -> Result<()> {
-    let stage = Stage::start(Plan::chosen()?.retrying_after(1), "").await?;
+    let stage = Stage::start(Plan::chosen()?.retrying_after(2), "").await?;
     let (murder, ravenry) = (&stage.murder, &stage.ravenry);
     let mut monitors = Monitors::start(ravenry.metrics()).await?;
     murder.create_user("alice", &murder.be1).await?;

@@ -11,7 +11,7 @@ use crate::stage::Stage;
 
 /// Takes `docs/status.png`.
 pub async fn take() -> Result<()> {
-    let stage = Stage::start(Plan::chosen()?.retrying_after(1), "").await?;
+    let stage = Stage::start(Plan::chosen()?.retrying_after(2), "").await?;
     let (murder, ravenry) = (&stage.murder, &stage.ravenry);
     for (user, backend) in [("alice", &murder.be1), ("bob", &murder.be2)] {
         murder.create_user(user, backend).await?;
