@@ -16,7 +16,7 @@ use screen::Screen;
 use walk::Walk;
 
 /// What the documentation advises for a murder with Ravenry; the one without keeps Cyrus's default of 20.
-const RETRY_DELAY: u32 = 2;
+const RETRY_DELAY: u32 = 4;
 /// What a shell reports of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
