@@ -24,7 +24,7 @@ use crate::config::{Config, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::secret::Secret;
-use crate::net::tls;
+use crate::net::trust::Trust;
 use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
@@ -205,7 +205,7 @@ fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
         Some(authorities) => {
             let host = master.address.rsplit_once(':').map_or("", |(host, _)| host);
             let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error))?;
-            Tls::StartTls(tls::client(authorities).map_err(|error| wrong(&error))?, name)
+            Tls::StartTls(Trust::load(authorities).map_err(|error| wrong(&error))?, name)
         }
     };
     Ok(LinkConfig {
@@ -242,6 +242,7 @@ fn server_config(config: &Config, reload: &mut Reload) -> Result<ServerConfig, F
     let servername = mupdate.servername.clone().unwrap_or_else(host_name);
     Ok(ServerConfig {
         allow_plaintext: mupdate.allow_plaintext,
+        require_tls: mupdate.require_tls,
         tls,
         login_timeout: mupdate.login_timeout.get(),
         failed_login_delay: mupdate.failed_login_delay.get(),

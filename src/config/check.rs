@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Config;
 use crate::net::tls;
+use crate::net::trust::Trust;
 use crate::net::users::Users;
 
 /// How bad a finding is.
@@ -59,6 +60,9 @@ impl Config {
                     find(Severity::Error, "mupdate.certificate", error.to_string());
                 }
             }
+            (None, None) if self.mupdate.require_tls => {
+                find(Severity::Error, "mupdate.require_tls", "needs certificate and key".into());
+            }
             (None, None) => {}
             _ => find(Severity::Error, "mupdate.certificate", "certificate and key come together".into()),
         }
@@ -79,7 +83,7 @@ impl Config {
             Ok(true) => {}
         }
         if let Some(authorities) = &self.master.tls_ca_file
-            && let Err(error) = tls::client(authorities)
+            && let Err(error) = Trust::load(authorities)
         {
             find(Severity::Error, "master.tls_ca_file", error.to_string());
         }

@@ -97,6 +97,9 @@ pub struct Mupdate {
     /// PLAIN without TLS.
     #[serde(default)]
     pub allow_plaintext: bool,
+    /// Nobody logs in without TLS.
+    #[serde(default)]
+    pub require_tls: bool,
     /// What the banner calls us.
     pub servername: Option<String>,
     /// PEM file of the certificate and its chain.

@@ -11,4 +11,5 @@ pub mod stop;
 pub mod strangers;
 pub mod stream;
 pub mod tls;
+pub mod trust;
 pub mod users;

@@ -91,13 +91,19 @@ fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsErr
 
 /// A client that trusts the authorities in a PEM file.
 pub fn client(authorities: &Path) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = roots(authorities)?;
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// The authorities in a PEM file.
+pub(super) fn roots(authorities: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authorities)? {
         roots
             .add(certificate)
             .map_err(|error| TlsError::Unusable { path: authorities.to_owned(), why: error.to_string() })?;
     }
-    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+    Ok(roots)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! One authenticated connection to a MUPDATE server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,8 +10,6 @@ use ravenry_parsers::mupdate::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::LinkConfig;
@@ -21,6 +18,7 @@ use crate::list::{Acl, Entry, Location, MailboxName};
 use crate::net::at_once::at_once;
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
+use crate::net::trust::Trust;
 
 /// Whether the link to the master is under TLS.
 #[derive(Clone, Default)]
@@ -29,7 +27,7 @@ pub enum Tls {
     #[default]
     Off,
     /// STARTTLS before the login, or no login at all; the certificate must be for this name.
-    StartTls(Arc<ClientConfig>, ServerName<'static>),
+    StartTls(Trust, ServerName<'static>),
 }
 
 impl std::fmt::Debug for Tls {
@@ -78,6 +76,15 @@ pub enum LinkError {
     /// It says nothing.
     #[error("no answer for {} ms", .0.as_millis())]
     Silent(Duration),
+    /// TLS is demanded, and would crash it.
+    #[error(
+        "the server is Cyrus {version}, which crashes when a connection under TLS ends: use SCRAM without \
+         tls_ca_file, or a tunnel (from 3.10 it does not)"
+    )]
+    FragileTls {
+        /// What its banner says.
+        version: String,
+    },
     /// It is a slave of another server.
     #[error("{servername} is not a master, but a slave: {role}")]
     NotMaster {
@@ -123,11 +130,14 @@ impl Connection {
             },
         };
         let mut banner = connection.banner().await?;
-        if let Tls::StartTls(tls, name) = &config.tls {
+        if let Tls::StartTls(trust, name) = &config.tls {
             if !banner.starttls {
                 return Err(LinkError::NoTls);
             }
-            connection = connection.start_tls(tls.clone(), name.clone()).await?;
+            if tls_crashes(&banner.identity.version) {
+                return Err(LinkError::FragileTls { version: banner.identity.version });
+            }
+            connection = connection.start_tls(trust.clone(), name.clone()).await?;
             banner = connection.banner().await?;
         }
         connection.identity = banner.identity;
@@ -166,11 +176,7 @@ impl Connection {
         }
     }
 
-    async fn start_tls(
-        mut self,
-        tls: Arc<ClientConfig>,
-        name: ServerName<'static>,
-    ) -> Result<Self, LinkError> {
+    async fn start_tls(mut self, trust: Trust, name: ServerName<'static>) -> Result<Self, LinkError> {
         self.command(b"T01", &CommandBody::StartTls).await?;
         match self.line().await? {
             // What came behind the OK in clear could be anybody's: the buffer is thrown away.
@@ -178,7 +184,7 @@ impl Connection {
             other => return Err(unexpected("STARTTLS", &other)),
         }
         let Stream::Plain(tcp) = self.stream else { return Err(LinkError::NoTls) };
-        let stream = TlsConnector::from(tls).connect(name, tcp).await?;
+        let stream = trust.connect(name, tcp).await?;
         Ok(Self { stream: Stream::Client(Box::new(stream)), ..self })
     }
 
@@ -256,6 +262,17 @@ impl Connection {
     /// Whether an idle connection still looks usable: nothing came and nobody hung up.
     pub async fn is_quiet(&mut self) -> bool {
         at_once(self.fill()).await.is_none() && self.input.is_empty()
+    }
+}
+
+/// Rule 5: a mupdate of 3.2 or 3.6 dies when the second connection under TLS ends, however that ends; 3.10 and
+/// 3.12 do not (observed; what is between has not been tried).
+fn tls_crashes(version: &str) -> bool {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(2), _) => true,
+        (Some(3), Some(minor)) => minor < 10,
+        _ => false,
     }
 }
 

@@ -239,6 +239,27 @@ async fn a_master_without_a_login_that_we_speak_is_refused_clearly() {
 }
 
 #[tokio::test]
+async fn rule_5_a_master_that_tls_would_crash_is_not_asked_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = crate::net::tls::testing::make(dir.path(), "mm.test");
+    let trust = crate::net::trust::Trust::load(&made.authority).unwrap();
+    let tls = super::Tls::StartTls(trust, "mm.test".try_into().unwrap());
+    let mut stage = Stage::start_with(|config| LinkConfig { tls, ..config }).await;
+    for (version, asked) in [("3.2.6", false), ("3.6.1-Debian-3.6.1-4+deb12u5", false), ("3.10.2", true)] {
+        let mut master = stage.accept().await;
+        master.say(&BANNER.replace("* PARTIAL", "* STARTTLS\r\n* PARTIAL").replace("3.6.1", version)).await;
+        assert_eq!(master.hear("STARTTLS\r\n").await.is_ok(), asked, "{version}");
+        drop(master);
+        let reason = stage.down().await;
+        assert_eq!(
+            reason.contains("crashes when a connection under TLS ends"),
+            !asked,
+            "{version}: {reason}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn rule_5_a_delete_reserves_first_in_one_segment() {
     let mut stage = Stage::start().await;
     let _stream = stage.following().await;

@@ -64,8 +64,13 @@ pub(super) async fn log_in(
 
 fn greet(wire: &mut Wire, config: &ServerConfig) {
     let encrypted = wire.is_encrypted();
+    let mechanisms = if encrypted || !config.require_tls {
+        config.gate.mechanisms(encrypted || config.allow_plaintext)
+    } else {
+        Vec::new()
+    };
     let banner = BannerSpec {
-        mechanisms: &config.gate.mechanisms(encrypted || config.allow_plaintext),
+        mechanisms: &mechanisms,
         starttls: config.tls.is_some() && !encrypted,
         partial_update: true,
         servername: &config.servername,
@@ -130,6 +135,9 @@ async fn exchange(
     mechanism: &[u8],
     initial: Option<Bytes>,
 ) -> Result<Result<Option<String>, Denied>, Hangup> {
+    if config.require_tls && !wire.is_encrypted() {
+        return Ok(Err(Denied::NoMechanism));
+    }
     let plain = wire.is_encrypted() || config.allow_plaintext;
     let mut login = match Login::start(&config.gate, mechanism, plain) {
         Ok(login) => login,

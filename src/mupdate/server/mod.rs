@@ -43,6 +43,8 @@ pub struct ServerConfig {
     pub gate: Arc<Gate>,
     /// Whether PLAIN may be used without TLS.
     pub allow_plaintext: bool,
+    /// Whether nobody logs in without TLS. Cyrus's clients use STARTTLS only where no mechanism is offered in clear.
+    pub require_tls: bool,
     /// STARTTLS is offered when there is an identity for it.
     pub tls: Option<Arc<TlsConfig>>,
     /// How long a client may take to log in.
@@ -69,6 +71,7 @@ impl ServerConfig {
             version: env!("CARGO_PKG_VERSION").into(),
             gate,
             allow_plaintext: false,
+            require_tls: false,
             tls: None,
             login_timeout: Duration::from_secs(30),
             failed_login_delay: Duration::from_secs(3),

@@ -1,9 +1,10 @@
 //! STARTTLS.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{PATIENCE, ServerConfig, Stage};
+use super::{Client, PATIENCE, ServerConfig, Stage};
 use crate::net::tls::{self, Identity, testing};
 
 /// A face with a certificate for `ravenry.test`, and a client that trusts its authority.
@@ -66,4 +67,17 @@ async fn a_certificate_read_again_is_shown_to_the_next_client() {
     assert_eq!(shown().await.unwrap(), first);
     identity.reload().unwrap();
     assert!(shown().await.is_err(), "its authority is not the one that the client trusts");
+}
+
+#[tokio::test]
+async fn where_tls_is_required_nobody_logs_in_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = testing::make(dir.path(), "ravenry.test");
+    let tls = Some(Identity::load(&made.certificate, &made.key).unwrap().server());
+    let stage = Stage::start_with(&[], |config| ServerConfig { tls, require_tls: true, ..config }).await;
+    let mut stranger = Client { stream: TcpStream::connect(stage.address).await.unwrap(), seen: Vec::new() };
+    let banner = stranger.until("(master)\"\r\n").await;
+    assert!(banner.starts_with("* AUTH\r\n* STARTTLS\r\n"), "{banner}");
+    let said = stranger.ask("AUTHENTICATE \"PLAIN\" \"AG11cmRlcgBzZWNyZXQ=\"").await;
+    assert_eq!(said, "X1 NO \"no mechanism available\"\r\n");
 }
