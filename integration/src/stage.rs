@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::agreement::{Agreement, dump_of};
 use crate::clients::Mupdate;
@@ -99,8 +99,10 @@ impl Stage {
         Ok(dump_of(Mupdate::login(self.ravenry.address()).await?.list(None).await?))
     }
 
-    /// The good end of a story.
+    /// The good end of a story: also for the master, which nothing that we sent may have crashed (rule 5).
     pub async fn stop(self) -> Result<()> {
+        let crashes = self.murder.mm.crashes().await?;
+        ensure!(crashes.is_empty(), "the master crashed: {crashes:?}");
         self.ravenry.stop().await?;
         self.murder.stop().await
     }

@@ -127,6 +127,8 @@ async fn a_bare_delete_of_an_absent_name_kills_the_master() -> Result<()> {
     let mut writer = murder.mm.mupdate().await?;
     assert!(writer.delete("user.absent").await.is_err());
     assert!(!outlived(&murder, &before).await?);
+    let told = murder.mm.crashes().await?;
+    assert_eq!(told.len(), 1, "every story with Ravenry ends by looking for such a line: {told:?}");
     murder.stop().await
 }
 

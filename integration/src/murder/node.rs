@@ -295,6 +295,19 @@ impl Node {
         self.exec_root(&["cp", "-p", &format!("{LIST}.{label}"), LIST]).await?.success().map(drop)
     }
 
+    /// What the node's process master says of processes that died of a signal which nobody sent them.
+    pub async fn crashes(&self) -> Result<Vec<String>> {
+        const DEATH: &str = "signaled to death by ";
+        let sent = |line: &str| {
+            ["9", "15"].iter().any(|signal| {
+                let by = line.split(DEATH).nth(1).unwrap_or_default();
+                by.trim_start_matches("signal ").split(|c: char| !c.is_ascii_digit()).next() == Some(signal)
+            })
+        };
+        let log = self.logs().await?;
+        Ok(log.lines().filter(|line| line.contains(DEATH) && !sent(line)).map(str::to_owned).collect())
+    }
+
     /// Everything that the node has logged.
     pub async fn logs(&self) -> Result<String> {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).build();

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use ravenry_parsers::mupdate::{
     CommandBody, ReplyDecoder, ReplyFault, ReplyLimits, SaslServerLine, ServerLine, Status, put_command,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -15,7 +16,6 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::LinkConfig;
 use crate::authority::master::MasterIdentity;
 use crate::list::{Acl, Entry, Location, MailboxName};
-use crate::net::at_once::at_once;
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
 use crate::net::trust::Trust;
@@ -114,11 +114,21 @@ fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A master whose host was lost, or lost us, is noticed within seconds also on a connection on which we only wait.
+/// One that hangs answers the probes: its kernel does.
+fn probe(tcp: &TcpStream) -> std::io::Result<()> {
+    const EVERY: Duration = Duration::from_secs(1);
+    let socket = SockRef::from(tcp);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(EVERY).with_interval(EVERY).with_retries(5))?;
+    socket.set_tcp_user_timeout(Some(EVERY * 5))
+}
+
 impl Connection {
     /// Connects, checks who answers, and logs in. The caller sets the deadline.
     pub async fn open(config: &LinkConfig) -> Result<Self, LinkError> {
         let tcp = TcpStream::connect(&config.address).await?;
         tcp.set_nodelay(true)?;
+        probe(&tcp)?;
         let mut connection = Self {
             stream: Stream::Plain(tcp),
             input: BytesMut::with_capacity(4096),
@@ -257,11 +267,6 @@ impl Connection {
             }
             self.fill().await?;
         }
-    }
-
-    /// Whether an idle connection still looks usable: nothing came and nobody hung up.
-    pub async fn is_quiet(&mut self) -> bool {
-        at_once(self.fill()).await.is_none() && self.input.is_empty()
     }
 }
 

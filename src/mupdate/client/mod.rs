@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `connection` | connect, banner, STARTTLS, login, lines |
 //! | `follower` | the stream, barriers, liveness, reconnecting |
-//! | `forward` | one write and its reply, on a pooled connection |
+//! | `deletions` | never two of one name at a time |
+//! | `forward` | writes and their replies, on pooled connections |
 //! | `listing` | a whole list, read once |
 
 mod connection;
+mod deletions;
 mod follower;
 mod forward;
 mod listing;

@@ -372,6 +372,72 @@ async fn reconnect_takes_a_fresh_list_at_once() {
     stage.following().await;
 }
 
+/// A stream that nobody has to answer on.
+fn quiet(config: LinkConfig) -> LinkConfig {
+    LinkConfig { ping: PATIENCE, ..config }
+}
+
+/// The master's answer to a deletion: the guard and the deletion itself.
+const DELETED: &str = "X0 NO \"mailbox already exists\"\r\nX1 OK \"done\"\r\n";
+
+#[tokio::test]
+async fn rule_5_two_deletions_of_a_name_are_never_at_the_master_together() {
+    let mut stage = Stage::start_with(quiet).await;
+    let _stream = stage.following().await;
+    let link = &stage.link;
+    let (first, mut hung) = tokio::join!(link.send(delete("user.a"), SILENCE), async {
+        let mut connection = stage.known().await;
+        connection.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        connection
+    });
+    assert!(matches!(first, Err(Lost::InDoubt(_))), "{first:?}");
+
+    let second = link.send(delete("user.a"), SILENCE).await;
+    assert!(matches!(second, Err(Lost::Unsent(_))), "{second:?}");
+    let (other, mut free) = tokio::join!(link.send(delete("user.b"), PATIENCE), async {
+        let mut connection = stage.known().await;
+        connection.hear("X1 DELETE {6+}\r\nuser.b\r\n").await.unwrap();
+        connection.say(DELETED).await;
+        connection
+    });
+    assert_eq!(other, Ok(MasterReply::Done), "other names do not wait");
+
+    let (third, ()) = tokio::join!(link.send(delete("user.a"), PATIENCE), async {
+        let early = tokio::time::timeout(SILENCE, free.hear("user.a")).await;
+        assert!(early.is_err(), "{early:?}");
+        hung.say(DELETED).await;
+        free.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        free.say(DELETED).await;
+    });
+    assert_eq!(third, Ok(MasterReply::Done));
+}
+
+#[tokio::test]
+async fn writes_share_a_connection_and_one_given_up_takes_nobody_with_it() {
+    let mut stage = Stage::start_with(quiet).await;
+    let _stream = stage.following().await;
+    let link = &stage.link;
+    let (given_up, patient, ()) = tokio::join!(
+        link.send(activate("user.a"), SILENCE),
+        link.send(activate("user.b"), PATIENCE),
+        async {
+            let mut master = stage.known().await;
+            master.hear("user.b {5+}\r\nbe1!d {5+}\r\na\tlrs\r\n").await.unwrap();
+            tokio::time::sleep(SILENCE * 2).await;
+            master.say("X0 OK \"done\"\r\nX0 NO \"no\"\r\n").await;
+        }
+    );
+    assert!(matches!(given_up, Err(Lost::InDoubt(_))), "{given_up:?}");
+    assert_eq!(patient, Ok(MasterReply::Refused("no".to_owned())));
+    // The next one does not trust that connection.
+    let (next, ()) = tokio::join!(link.send(activate("user.c"), PATIENCE), async {
+        let mut master = stage.known().await;
+        master.hear("a\tlrs\r\n").await.unwrap();
+        master.say("X0 OK \"done\"\r\n").await;
+    });
+    assert_eq!(next, Ok(MasterReply::Done));
+}
+
 #[test]
 fn the_password_is_not_shown() {
     let config = LinkConfig::new("mm.test:3905", "murder", Secret::new("hunter2"));
