@@ -46,9 +46,13 @@ impl Out {
     }
 
     pub(crate) fn text(self, bytes: &[u8]) -> Self {
-        let mut out = self.varint(bytes.len() as u64);
-        out.0.extend_from_slice(bytes);
-        out
+        self.varint(bytes.len() as u64).bytes(bytes)
+    }
+
+    /// Bytes of a length that needs no telling.
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
     }
 
     pub(crate) fn done(self) -> Vec<u8> {
@@ -77,6 +81,12 @@ impl<'a> In<'a> {
             }
         }
         Err(Malformed::Endless)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Malformed::Cut)?;
+        self.0 = rest;
+        Ok(*array)
     }
 
     pub(crate) fn text(&mut self) -> Result<&'a [u8], Malformed> {

@@ -16,6 +16,9 @@ use crate::list::{Entry, MailboxName};
 /// its first list of a million names.
 const BACKLOG: usize = 262_144;
 
+/// With no more changes than this waiting for it, a stream keeps up: they are written within a millisecond.
+const CAUGHT_UP: usize = 256;
+
 /// One change of the list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Published {
@@ -170,14 +173,17 @@ impl Subscription {
     }
 
     /// Everything published up to `seq` was written to the socket. The first call says that the dump is
-    /// through: from then on writers wait for this stream, as long as it keeps up.
+    /// through: once it has caught up with what changed meanwhile, writers wait for this stream, as long as it
+    /// keeps up.
     pub fn written(&self, seq: u64) {
         self.written.send_if_modified(|at| {
             let newer = seq > *at;
             *at = seq.max(*at);
             newer
         });
-        self.shared.live.store(true, Ordering::Release);
+        if self.lag() <= CAUGHT_UP {
+            self.shared.live.store(true, Ordering::Release);
+        }
     }
 
     /// How many changes wait to be taken.

@@ -65,7 +65,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let link = MasterLink::spawn(to_master.clone(), events);
     let authority = Authority::spawn(store, Arc::new(link), link_events, options(&config));
     let mut reload = Reload::default();
-    let server = Server::new(server_config(&config, &mut reload)?, Arc::new(authority.clone()));
+    let server = Server::new(server_config(&config, &mut reload)?, Arc::new(authority.clone()))
+        .map_err(|error| unavailable("threads for the murder's streams", &error))?;
     let deliveries = Deliveries::open(&config, &authority, &mut reload)?;
     let (stop, stopped) = watch::channel(false);
     let imap = ImapFace::start(&config, &authority, stopped.clone(), &mut reload).await?;

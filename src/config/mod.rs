@@ -180,7 +180,7 @@ pub struct Replay {
 
 impl Default for Replay {
     fn default() -> Self {
-        Self { concurrency: 16, rate: 0, postpone: Span::seconds(60) }
+        Self { concurrency: 32, rate: 0, postpone: Span::seconds(60) }
     }
 }
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Key, ReadableTable, StorageBackend, TableDefinition, Value, WriteTransaction};
 
+use super::log::Mark;
 use super::schema::{
-    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST, META, UNCONFIRMED,
+    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED,
 };
 use super::shared::builder;
 use super::snapshot::Snapshot;
@@ -72,6 +73,9 @@ pub(super) fn fill(snapshot: &Snapshot, disk: impl StorageBackend) -> Result<(),
         copy_table(snapshot, &txn, table)?;
     }
     copy_table(snapshot, &txn, META)?;
+    // It is a store of its own: no log continues it.
+    let ledger = Ledger { mark: Mark::default(), ..snapshot.base.ledger.clone() };
+    ledger.write(None, &mut txn.open_table(META)?)?;
     txn.commit()?;
     Ok(db.close()?)
 }

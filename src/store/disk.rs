@@ -61,6 +61,11 @@ impl Disk {
         self.failure.get_or_init(|| cause.into())
     }
 
+    /// Why nothing is written any more.
+    pub(super) fn failure(&self) -> Option<&Arc<str>> {
+        self.failure.get()
+    }
+
     fn edges(&self) -> MutexGuard<'_, Edges> {
         self.edges.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,6 +4,7 @@ use redb::{ReadableTable, TableDefinition};
 
 use super::StoreError;
 use super::codec::{In, Out, order_code, order_of_code};
+use super::log::Mark;
 use super::records::Synced;
 use crate::list::{MailboxName, Order};
 
@@ -58,6 +59,7 @@ pub(super) struct Ledger {
     /// A reseed that did not come to its end, with the names that the master may lose by it.
     pub(super) reseeding: Option<u64>,
     pub(super) held: bool,
+    pub(super) mark: Mark,
 }
 
 impl Ledger {
@@ -87,6 +89,7 @@ impl Ledger {
             synced: synced.map(|v| Synced::decode(v.value())).transpose()?,
             reseeding: meta.get(WORD_RESEEDING)?.map(|v| In(v.value()).varint()).transpose()?,
             held: meta.get(WORD_HELD)?.is_some(),
+            mark: Mark { life: bytes.varint()?, link: bytes.array()? },
         }))
     }
 
@@ -107,6 +110,8 @@ impl Ledger {
                 .varint(self.reserved)
                 .varint(self.journalled)
                 .varint(self.attended_at)
+                .varint(self.mark.life)
+                .bytes(&self.mark.link)
                 .done();
             meta.insert(WORD_LEDGER, value.as_slice())?;
         }

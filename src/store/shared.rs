@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use redb::Database;
 
-use super::batch::{Filled, Lengths};
+use super::batch::{Batch, Filled, Lengths};
 use super::disk::{Disk, Frozen};
 use super::forgotten::Limits;
 use super::hot::Hot;
 use super::lock::DirLock;
-use super::schema::Ledger;
+use super::log::{self, Record};
+use super::schema::{Ledger, META};
 use super::snapshot::Base;
 use super::{Options, Stats, StoreError};
 
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     /// or why they see nothing.
     current: RwLock<Result<Arc<Base>, StoreError>>,
     published: Mutex<Published>,
+    /// What is durable in the log only, oldest first; no more than the log holds.
+    logged: Mutex<Vec<Record>>,
     poisoned: OnceLock<Arc<str>>,
     calls: AtomicU64,
     commits: AtomicU64,
@@ -51,6 +54,7 @@ impl Shared {
             disk,
             current: RwLock::new(Ok(base)),
             published: Mutex::new(published),
+            logged: Mutex::default(),
             poisoned: OnceLock::new(),
             calls: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -82,6 +86,10 @@ impl Shared {
 
     fn published(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn logged(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A group of calls is durable, and readers may see it.
@@ -149,6 +157,12 @@ impl Shared {
         let frozen = guarded(|| {
             let disk = Frozen::new(self.disk.clone()).map_err(|e| StoreError::disk("reading", &e))?;
             let db = builder(&self.options).create_with_backend(disk)?;
+            // The tables as of their last fsync, and what was logged since.
+            let txn = db.begin_write()?;
+            let mut batch = Batch::open(&txn, Ledger::read(&txn.open_table(META)?)?, self.limits());
+            log::replay(&mut batch, &self.logged())?;
+            batch.finish()?;
+            txn.commit()?;
             Base::open(Arc::new(db), None)
         });
         self.replace(frozen.clone());

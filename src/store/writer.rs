@@ -1,18 +1,19 @@
 //! The one thread that writes.
 //!
 //! While a commit waits for the disk, calls queue up; the next commit takes all of them. One call alone waits
-//! for nothing but its own commit.
+//! for nothing but its own commit. Most commits are made durable by the log ([`super::log`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use redb::Database;
+use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::batch::{Batch, Filled};
 use super::load::{self, Loading};
+use super::log::{self, Log, Record};
 use super::records::{Change, Synced};
 use super::schema::Ledger;
 use super::shared::Shared;
@@ -53,6 +54,9 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// As of the last commit.
     ledger: Ledger,
+    log: Log,
+    /// How many changes are in the log only.
+    logged: usize,
     loading: Option<Loading>,
     loads: u64,
 }
@@ -67,8 +71,8 @@ struct Attempt {
 type Answers = Vec<Result<u64, StoreError>>;
 
 impl Writer {
-    pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>, ledger: Ledger) -> Self {
-        Self { db: Some(db), shared, ledger, loading: None, loads: 0 }
+    pub(super) fn new(db: Arc<Database>, shared: Arc<Shared>, ledger: Ledger, log: Log) -> Self {
+        Self { db: Some(db), shared, ledger, log, logged: 0, loading: None, loads: 0 }
     }
 
     /// Works until every sender is gone and the queue is empty.
@@ -97,6 +101,10 @@ impl Writer {
                 }
             }
         }
+        if self.logged > 0 {
+            // A store that was closed in order has nothing in its log. Nobody is left to be told of a failure.
+            let _ = self.commit(Vec::new());
+        }
     }
 
     /// Carries a group out in one transaction. When this fails, it fails for good.
@@ -108,7 +116,16 @@ impl Writer {
         let mut attempt = None;
         let done = catch_unwind(AssertUnwindSafe(|| self.transact(&db, group, &mut attempt)));
         let cause = match done {
-            Ok(Ok(())) => return Ok(self.committed(Some(&db), attempt)),
+            Ok(Ok(())) => {
+                let answers = self.committed(Some(&db), attempt);
+                // redb need not say so at once when it fails to write a page that nobody waits for.
+                if let Some(cause) = self.shared.disk.failure().cloned() {
+                    self.db = None;
+                    drop(db);
+                    self.shared.poison(&cause);
+                }
+                return Ok(answers);
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "a panic while committing, which a damaged file can cause".to_owned(),
         };
@@ -140,17 +157,49 @@ impl Writer {
         attempt: &mut Option<Attempt>,
     ) -> Result<(), StoreError> {
         let mut txn = db.begin_write()?;
-        txn.set_quick_repair(true);
+        let record = self.record(&group);
+        make_durable_by(record.as_ref(), &mut txn)?;
+        let weight: usize = group.iter().map(Work::weight).sum();
         let mut batch = Batch::open(&txn, Some(self.ledger.clone()), self.shared.limits());
         let mut answers = Answers::with_capacity(group.len());
         for work in group {
             answers.push(self.apply(&mut batch, work)?);
         }
+        let mark = self.ledger.mark;
+        batch.ledger.mark =
+            record.as_ref().map_or_else(|| mark.past(batch.ledger.seq), |record| record.mark(mark.life));
         let filled = batch.finish()?;
         self.shared.hot.begin(&filled.touched, filled.replaced);
         *attempt = Some(Attempt { filled, answers });
-        txn.commit()?;
-        Ok(())
+        let Some(record) = record else {
+            txn.commit()?;
+            self.log.restart();
+            self.shared.logged().clear();
+            self.logged = 0;
+            return Ok(());
+        };
+        self.log.append(&record).map_err(|e| StoreError::disk("appending to the log", &e))?;
+        // From here on it is durable, whatever becomes of the tables in memory.
+        self.shared.logged().push(record);
+        self.logged += weight;
+        Ok(txn.commit()?)
+    }
+
+    /// The group as the log would hold it; `None` where the tables have to be made durable themselves.
+    fn record(&self, group: &[Work]) -> Option<Record> {
+        let mut changes = Vec::new();
+        for work in group {
+            match work {
+                Work::Commit(call) if !call.iter().any(|change| matches!(change, Change::SetOrder(_))) => {
+                    changes.extend(call);
+                }
+                _ => return None,
+            }
+        }
+        if changes.is_empty() || self.logged + changes.len() > log::CHANGES {
+            return None;
+        }
+        Some(Record::new(self.ledger.mark, changes.into_iter())).filter(|record| self.log.has_room(record))
     }
 
     /// The outer error is the disk's and concerns the whole group, the inner one is the caller's own.
@@ -192,6 +241,18 @@ impl Writer {
                 }
                 Ok(Ok(id))
             }
+        }
+    }
+}
+
+fn make_durable_by(record: Option<&Record>, txn: &mut WriteTransaction) -> Result<(), StoreError> {
+    match record {
+        Some(_) => txn
+            .set_durability(Durability::None)
+            .map_err(|e| StoreError::corrupt(format!("a commit in memory is refused: {e}"))),
+        None => {
+            txn.set_quick_repair(true);
+            Ok(())
         }
     }
 }

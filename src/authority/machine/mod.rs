@@ -73,7 +73,7 @@ impl Default for Policy {
             guard: Guard::default(),
             deadline: Duration::from_secs(2),
             short_deadline: Duration::from_millis(500),
-            replay_concurrency: 16,
+            replay_concurrency: 32,
             replay_rate: 0,
             burst: Duration::from_secs(60),
             postpone: Duration::from_secs(60),

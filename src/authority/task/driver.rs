@@ -23,8 +23,8 @@ use crate::list::{self, MailboxName};
 use crate::store::{Change, Doubt, Loader, Store, StoreError};
 
 /// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
-/// had the OK can deadlock with itself (Cyrus issue 5926).
-const STREAM_BOUND: Duration = Duration::from_millis(20);
+/// had the OK can deadlock with itself (Cyrus issue 5926). With the disk's share a write stays below 20 ms.
+const STREAM_BOUND: Duration = Duration::from_millis(10);
 
 /// How often the time is recorded at which the list was last served.
 const ATTENDED_EVERY: Duration = Duration::from_secs(30);

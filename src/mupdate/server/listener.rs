@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::dump::Bulk;
 use super::removals::Removals;
 use super::session::Session;
 use super::{Hangup, Peer, ServerConfig, login};
@@ -36,13 +37,22 @@ pub struct StreamStatus {
     pub lag: usize,
 }
 
-/// The streams that are connected.
-#[derive(Clone, Default)]
+/// The streams that are connected, and who sends them the list.
+#[derive(Clone)]
 pub(super) struct Streams {
     all: Arc<Mutex<(u64, HashMap<u64, StreamStatus>)>>,
+    bulk: Arc<Bulk>,
 }
 
 impl Streams {
+    fn new(bulk: Bulk) -> Self {
+        Self { all: Arc::default(), bulk: Arc::new(bulk) }
+    }
+
+    pub(super) fn bulk(&self) -> Arc<Bulk> {
+        self.bulk.clone()
+    }
+
     pub(super) fn begin(&self, peer: &Peer, identity: &Arc<str>) -> StreamEntry {
         let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (peer, identity) = (peer.address, identity.clone());
@@ -90,20 +100,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that answers from this namespace.
-    pub fn new(config: ServerConfig, namespace: Arc<dyn Namespace>) -> Self {
+    /// A server that answers from this namespace. Fails only where the system gives no threads.
+    pub fn new(config: ServerConfig, namespace: Arc<dyn Namespace>) -> std::io::Result<Self> {
         let connections = Arc::new(Semaphore::new(config.max_connections));
         let strangers = Strangers::new(config.max_unauthenticated);
         let guesses = Guesses::new(config.failed_login_delay);
-        Self {
+        let streams = Streams::new(Bulk::start()?);
+        Ok(Self {
             config: Arc::new(config),
             namespace,
-            streams: Streams::default(),
+            streams,
             removals: Removals::default(),
             connections,
             strangers,
             guesses,
-        }
+        })
     }
 
     /// The streams that are connected now.

@@ -7,11 +7,13 @@
 //! | `login` | banner, STARTTLS, AUTHENTICATE |
 //! | `session` | the commands of somebody who is logged in |
 //! | `stream` | UPDATE: the whole list, then every change |
+//! | `dump` | walking over the whole list, and the threads that do it |
 //! | `disarm` | what `ctl_mboxlist -m` must not be told |
 //! | `removals` | how many names a person lets a backend remove |
 //! | `operation` | whether what a backend asked for came to its end |
 
 mod disarm;
+mod dump;
 mod listener;
 mod login;
 mod operation;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ravenry_parsers::mupdate::{Command, CommandBody, CommandEvent, Status, put_mailbox, put_reserve};
+use tokio::sync::mpsc;
 
 use super::disarm::{Disarm, REFUSED, Removal, TOO_MANY};
+use super::dump::{Dump, Filter, Part, Sent};
 use super::listener::Streams;
 use super::operation::Operation;
 use super::removals::Removals;
@@ -15,10 +17,9 @@ use super::{Hangup, Peer, ServerConfig};
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::list::{Acl, Entry, EntryState, Location, MailboxName};
-use crate::store::{Cursor, Snapshot};
 
-/// How much of the list is read and encoded at a time.
-const CHUNK_BYTES: usize = 128 << 10;
+/// Parts of the list that may wait for a client.
+const PARTS: usize = 2;
 
 /// What a session works with.
 pub(super) struct Session {
@@ -31,6 +32,8 @@ pub(super) struct Session {
     removals: Removals,
     disarm: Disarm,
     operation: Operation,
+    /// How much had been read when the last barrier was begun.
+    barrier_at: Option<u64>,
 }
 
 impl Session {
@@ -44,7 +47,7 @@ impl Session {
         removals: Removals,
     ) -> Self {
         let (disarm, operation) = (Disarm::default(), Operation::begin());
-        Self { wire, user, peer, config, namespace, streams, removals, disarm, operation }
+        Self { wire, user, peer, config, namespace, streams, removals, disarm, operation, barrier_at: None }
     }
 
     /// Answers commands until the connection ends.
@@ -210,8 +213,17 @@ impl Session {
         Ok(())
     }
 
+    /// One barrier serves every command that had arrived when it began: those that a client pipelines.
+    async fn barrier(&mut self) {
+        let read = self.wire.bytes_read();
+        if self.barrier_at != Some(read) {
+            self.namespace.barrier().await;
+            self.barrier_at = Some(read);
+        }
+    }
+
     async fn find(&mut self, tag: &[u8], mailbox: &Bytes) -> Result<(), Hangup> {
-        self.namespace.barrier().await;
+        self.barrier().await;
         // A name that can be nobody's is not found.
         let held = match MailboxName::new(mailbox) {
             Ok(name) => self.namespace.find(&name)?,
@@ -237,24 +249,25 @@ impl Session {
     }
 
     async fn list(&mut self, tag: &[u8], prefix: Option<Bytes>) -> Result<(), Hangup> {
-        self.namespace.barrier().await;
-        let tag = Bytes::copy_from_slice(tag);
-        let mut dump = Dump::new(self.namespace.snapshot()?, tag.clone());
-        let mut listed = 0;
-        loop {
-            let (next, out, sent, more) = dump.chunk(prefix.clone().map(Filter::Prefix)).await?;
-            listed += sent;
-            self.wire.out.unsplit(out);
-            self.wire.flush().await?;
-            if !more {
-                break;
-            }
-            dump = next;
-        }
+        self.barrier().await;
+        let (snapshot, tag) = (self.namespace.snapshot()?, Bytes::copy_from_slice(tag));
+        let dump = Dump::new(snapshot, tag.clone(), prefix.map(Filter::Prefix), Part::Whole);
+        let sent = self.send(dump).await?;
         let permitted = self.disarm.server().map_or(0, |server| self.removals.take(server));
-        self.disarm.listed(listed, permitted);
+        self.disarm.listed(sent.entries, permitted);
         self.wire.status(Some(&tag), Status::Ok, "list complete");
         Ok(())
+    }
+
+    /// Sends a walk over the list to its end.
+    pub(super) async fn send(&mut self, dump: Dump) -> Result<Sent, Hangup> {
+        let (parts, mut arriving) = mpsc::channel(PARTS);
+        let walk = self.streams.bulk().walk(dump, parts);
+        while let Some(lines) = arriving.recv().await {
+            self.wire.out.unsplit(lines);
+            self.wire.flush().await?;
+        }
+        Ok(walk.await.map_err(|_| Hangup::Stopping)??)
     }
 }
 
@@ -264,64 +277,6 @@ enum Next {
     Command,
     /// The stream.
     Stream { tag: Bytes, hosts: Vec<Bytes> },
-}
-
-/// Which entries of the list are sent.
-#[derive(Clone, Debug)]
-pub(super) enum Filter {
-    /// Those whose `server!partition` begins like this.
-    Prefix(Bytes),
-    /// Those on these servers.
-    Hosts(Arc<[Bytes]>),
-}
-
-impl Filter {
-    pub(super) fn passes(&self, location: &[u8]) -> bool {
-        match self {
-            Self::Prefix(prefix) => location.starts_with(prefix),
-            Self::Hosts(hosts) => {
-                let server = location.split(|b| *b == b'!').next().unwrap_or_default();
-                hosts.iter().any(|host| host == server)
-            }
-        }
-    }
-}
-
-/// A walk over the whole list, part by part, away from the threads that serve connections.
-pub(super) struct Dump {
-    snapshot: Snapshot,
-    cursor: Cursor,
-    tag: Bytes,
-}
-
-impl Dump {
-    pub(super) fn new(snapshot: Snapshot, tag: Bytes) -> Self {
-        Self { snapshot, cursor: Cursor::default(), tag }
-    }
-
-    /// Encodes the next part: the walk itself, the lines, how many entries they are, and whether more follow.
-    pub(super) async fn chunk(
-        mut self,
-        filter: Option<Filter>,
-    ) -> Result<(Self, bytes::BytesMut, u64, bool), Hangup> {
-        let read = tokio::task::spawn_blocking(move || {
-            let mut out = bytes::BytesMut::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
-            let mut sent = 0;
-            let tag = self.tag.clone();
-            let more = self.snapshot.read_chunk(&mut self.cursor, CHUNK_BYTES, &mut |name, entry| {
-                if filter.as_ref().is_none_or(|filter| filter.passes(entry.location)) {
-                    sent += 1;
-                    match entry.acl {
-                        Some(acl) => put_mailbox(&mut out, &tag, name, entry.location, acl),
-                        None => put_reserve(&mut out, &tag, name, entry.location),
-                    }
-                }
-            });
-            more.map(|more| (self, out, sent, more))
-        });
-        let read = read.await.map_err(|_| Hangup::Stopping)?;
-        Ok(read.map_err(crate::authority::facts::Unreadable::from)?)
-    }
 }
 
 /// The write that a command asks for; `None` when its arguments can be no mailbox or place.

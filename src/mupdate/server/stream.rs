@@ -5,21 +5,20 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ravenry_parsers::mupdate::{
     Command, CommandBody, CommandEvent, Status, put_delete, put_mailbox, put_reserve,
 };
 use tokio::time::Instant;
 
 use super::Hangup;
-use super::session::{Dump, Filter, Session};
+use super::dump::{Dump, Filter, Part};
+use super::session::Session;
 use super::wire::Wire;
-use crate::authority::facts::Unreadable;
 use crate::authority::feed::Published;
 use crate::authority::master::BoxFuture;
-use crate::list::{EntryState, slave_drops};
+use crate::list::EntryState;
 use crate::rules::{Rule, kept};
-use crate::store::{Cursor, Snapshot};
 
 /// Changes encoded at a time.
 const BATCH: usize = 4096;
@@ -50,11 +49,16 @@ async fn follow(
     let snapshot = session.namespace.snapshot()?;
     let seq = snapshot.seq();
     let status = session.streams.begin(&session.peer, &session.user);
-    dump(&mut session.wire, snapshot, tag, filter.clone()).await?;
+    let dump = |part| Dump::new(snapshot.clone(), tag.clone(), filter.clone(), part);
+    let sent = session.send(dump(Part::Whole)).await?;
     session.wire.status(Some(tag), Status::Ok, "streaming starts");
-    if kept(Rule::WholeListInOrder) {
-        resend(&mut session.wire, session.namespace.snapshot()?, tag, filter).await?;
+    if sent.in_danger > 0 && kept(Rule::WholeListInOrder) {
+        // Rule 3: a slave merges two lists in database-key order with `strcmp`, and so drops entries that it was
+        // sent. They are sent again, as changes, which it takes one by one.
+        session.send(dump(Part::InDanger)).await?;
     }
+    // Held on to, the file could not reuse the space of what changes from now on.
+    drop(snapshot);
     session.wire.flush().await?;
     feed.written(seq);
     status.written(seq, feed.lag());
@@ -134,60 +138,6 @@ impl Noops {
             }
         }
     }
-}
-
-async fn dump(
-    wire: &mut Wire,
-    snapshot: Snapshot,
-    tag: &Bytes,
-    filter: Option<Filter>,
-) -> Result<(), Hangup> {
-    let mut dump = Dump::new(snapshot, tag.clone());
-    loop {
-        let (next, out, _, more) = dump.chunk(filter.clone()).await?;
-        wire.out.unsplit(out);
-        wire.flush().await?;
-        if !more {
-            return Ok(());
-        }
-        dump = next;
-    }
-}
-
-/// Rule 3: a slave merges two lists in database-key order with `strcmp`, and so drops entries that it was sent.
-/// They are sent again, as changes, which it takes one by one.
-async fn resend(
-    wire: &mut Wire,
-    snapshot: Snapshot,
-    tag: &Bytes,
-    filter: Option<Filter>,
-) -> Result<(), Hangup> {
-    let tag = tag.clone();
-    let found = tokio::task::spawn_blocking(move || -> Result<BytesMut, Unreadable> {
-        let mut out = BytesMut::new();
-        let mut drops = slave_drops();
-        let mut cursor = Cursor::default();
-        loop {
-            let more = snapshot.read_chunk_with_forgotten(&mut cursor, 1 << 20, &mut |name, entry| {
-                let dropped = drops(name);
-                if let Some(entry) = entry
-                    && dropped
-                    && filter.as_ref().is_none_or(|filter| filter.passes(entry.location))
-                {
-                    match entry.acl {
-                        Some(acl) => put_mailbox(&mut out, &tag, name, entry.location, acl),
-                        None => put_reserve(&mut out, &tag, name, entry.location),
-                    }
-                }
-            })?;
-            if !more {
-                return Ok(out);
-            }
-        }
-    });
-    let out = found.await.map_err(|_| Hangup::Stopping)??;
-    wire.out.unsplit(out);
-    wire.flush().await
 }
 
 /// Writes changes newer than the dump; gives back the last sequence number.

@@ -22,6 +22,7 @@ pub(super) struct Wire {
     input: BytesMut,
     decoder: CommandDecoder,
     read_size: usize,
+    read: u64,
     stall: Duration,
     command_timeout: Duration,
     pub(super) out: BytesMut,
@@ -34,6 +35,7 @@ impl Wire {
             input: BytesMut::new(),
             decoder: CommandDecoder::new(Limits::BEFORE_LOGIN),
             read_size: STRANGER_READ,
+            read: 0,
             stall: config.write_stall,
             command_timeout: config.command_timeout,
             out: BytesMut::new(),
@@ -65,8 +67,16 @@ impl Wire {
         self.input.reserve(self.read_size);
         match self.stream.read_buf(&mut self.input).await? {
             0 => Err(Hangup::Closed),
-            _ => Ok(()),
+            read => {
+                self.read += read as u64;
+                Ok(())
+            }
         }
+    }
+
+    /// How many bytes have been read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read
     }
 
     /// The next command; what is waiting to be written goes out before waiting for it. `patience` is for its

@@ -7,6 +7,7 @@ use redb::Database;
 use super::model::numbered;
 use super::sim::SimDisk;
 use crate::list::{Acl, Entry, EntryState, Location, MailboxName};
+use crate::store::log::Region;
 use crate::store::schema::META;
 use crate::store::{Change, Options, Store, StoreError, Synced};
 
@@ -24,6 +25,10 @@ pub(super) fn put(text: &str, entry: &Entry) -> Change {
 
 pub(super) fn remove(text: &str) -> Change {
     Change::Remove { name: name(text) }
+}
+
+fn tables(disk: &SimDisk) -> Region {
+    Region::split(disk.clone(), Options::default().log_bytes).1
 }
 
 pub(super) fn open(disk: &SimDisk) -> Store {
@@ -92,7 +97,7 @@ fn the_format_of_a_newer_release_is_refused() {
     let disk = SimDisk::new();
     drop(open(&disk));
     {
-        let db = Database::builder().create_with_backend(disk.clone()).unwrap();
+        let db = Database::builder().create_with_backend(tables(&disk)).unwrap();
         let txn = db.begin_write().unwrap();
         txn.open_table(META).unwrap().insert("format", [99].as_slice()).unwrap();
         txn.commit().unwrap();
@@ -103,7 +108,7 @@ fn the_format_of_a_newer_release_is_refused() {
 
 #[test]
 fn a_file_that_is_no_store_is_refused() {
-    let disk = SimDisk::holding(b"From: someone else's file\n".repeat(400));
+    let disk = SimDisk::holding(b"From: someone else's file\n".repeat(80_000));
     assert!(Store::open_on(disk, Options::default()).is_err());
 }
 

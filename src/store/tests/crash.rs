@@ -18,15 +18,18 @@ struct History {
     store: Store,
     model: Model,
     states: Vec<(usize, View)>,
+    options: Options,
 }
 
 impl History {
-    fn begin() -> Self {
+    /// With a log of this length.
+    fn begin(log_bytes: u64) -> Self {
+        let options = Options { log_bytes, ..Options::default() };
         let disk = SimDisk::new();
-        let store = Store::open_on(disk.clone(), Options::default()).unwrap();
+        let store = Store::open_on(disk.clone(), options.clone()).unwrap();
         disk.record();
         let model = Model::default();
-        Self { start: disk.bytes(), states: vec![(0, model.view())], disk, store, model }
+        Self { start: disk.bytes(), states: vec![(0, model.view())], disk, store, model, options }
     }
 
     fn acknowledged(&mut self) {
@@ -70,7 +73,7 @@ impl History {
         let left = after_power_cut(&self.start, &self.disk.log(), at, unsynced);
         let disk = SimDisk::holding(left.clone());
         disk.record();
-        let store = Store::open_on(disk.clone(), Options::default())
+        let store = Store::open_on(disk.clone(), self.options.clone())
             .unwrap_or_else(|e| panic!("cut at {at}, {unsynced:?}: {e}"));
         let found = View::of(&store).unwrap();
         let mut states = self.states.iter().map(|(_, view)| view);
@@ -86,34 +89,39 @@ impl History {
         // The machine comes up, and the power fails again while the store opens.
         let log = disk.log();
         let again = after_power_cut(&left, &log, log.len() / 2, unsynced);
-        let store_again = Store::open_on(SimDisk::holding(again), Options::default()).unwrap();
+        let store_again = Store::open_on(SimDisk::holding(again), self.options.clone()).unwrap();
         let found_again = View::of(&store_again).unwrap();
         assert_eq!(found_again, found, "cut again after {at}, {unsynced:?}");
 
         let later = vec![Change::Attended { at_unix: 77 }];
         store.commit(later).await.unwrap();
         drop(store);
-        let store = Store::open_on(disk, Options::default()).unwrap();
+        let store = Store::open_on(disk, self.options.clone()).unwrap();
         assert_eq!(store.stats().attended_at, Some(77));
     }
 }
 
 #[tokio::test]
 async fn a_power_cut_leaves_every_acknowledged_call_and_no_part_of_another() {
-    let mut history = History::begin();
-    for call in calls(9).chunks(1) {
-        history.commit_together(call).await;
+    // A log for all, one that is full every few calls, none.
+    for log_bytes in [32 << 10, 1024, 64] {
+        let mut history = History::begin(log_bytes);
+        for call in calls(12).chunks(1) {
+            history.commit_together(call).await;
+        }
+        history.cut_everywhere().await;
     }
-    history.cut_everywhere().await;
 }
 
 #[tokio::test]
 async fn a_power_cut_leaves_whole_calls_of_a_group() {
-    let mut history = History::begin();
-    for group in calls(15).chunks(5) {
-        history.commit_together(group).await;
+    for log_bytes in [32 << 10, 4096, 64] {
+        let mut history = History::begin(log_bytes);
+        for group in calls(20).chunks(5) {
+            history.commit_together(group).await;
+        }
+        history.cut_everywhere().await;
     }
-    history.cut_everywhere().await;
 }
 
 #[tokio::test]
@@ -121,7 +129,7 @@ async fn a_power_cut_leaves_the_old_list_or_the_loaded_one() {
     let mut runner = TestRunner::deterministic();
     let part = proptest::collection::vec((name(), (0..30_u64).prop_map(numbered)), 12);
     let parts = proptest::collection::vec(part, 3).new_tree(&mut runner).unwrap().current();
-    let mut history = History::begin();
+    let mut history = History::begin(4096);
     history.commit_together(&calls(2)).await;
     history.load(&parts).await;
     history.cut_everywhere().await;

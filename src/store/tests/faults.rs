@@ -16,6 +16,11 @@ fn options() -> Options {
     Options { cache_bytes: 8192, hot_entries: 1, ..Options::default() }
 }
 
+/// The same with a log that is too small for anything: every commit makes the tables durable.
+fn without_log() -> Options {
+    Options { log_bytes: 64, ..options() }
+}
+
 fn many(n: u64) -> Vec<Change> {
     let acl = |i: u64| format!("user{i}\tlrswipkxtecda\t").repeat(40) + &format!("generation{n}\tlr\t");
     (0..COUNT).map(|i| put(&format!("user.u{i:04}"), &active("be1.test!default", &acl(i)))).collect()
@@ -28,8 +33,8 @@ fn entry(n: u64, i: u64) -> Option<Entry> {
     })
 }
 
-async fn filled(disk: &SimDisk) -> Store {
-    let store = Store::open_on(disk.clone(), options()).unwrap();
+async fn filled(disk: &SimDisk, options: Options) -> Store {
+    let store = Store::open_on(disk.clone(), options).unwrap();
     store.commit(many(1)).await.unwrap();
     store
 }
@@ -45,10 +50,10 @@ fn shows(store: &Store, n: u64) {
 }
 
 /// Fails every single operation of a commit in turn; returns how many there were.
-async fn fail_each(kind: Kind, error: i32, once: bool) -> usize {
+async fn fail_each(kind: Kind, error: i32, once: bool, options: Options) -> usize {
     for after in 0.. {
         let disk = SimDisk::new();
-        let store = filled(&disk).await;
+        let store = filled(&disk, options.clone()).await;
         disk.fail(kind, after, error, once);
         let answer = store.commit(many(2)).await;
         if disk.faults() == 0 {
@@ -72,7 +77,7 @@ async fn fail_each(kind: Kind, error: i32, once: bool) -> usize {
         assert!(disk.bytes() == written, "{kind:?} {after}: closing wrote to the failed disk");
 
         // A restart finds all or nothing of the call that failed.
-        let store = Store::open_on(SimDisk::holding(written), options()).unwrap();
+        let store = Store::open_on(SimDisk::holding(written), options.clone()).unwrap();
         let first = store.get(&name("user.u0000")).unwrap();
         let found = if first == entry(1, 0) { 1 } else { 2 };
         assert!(found >= now);
@@ -83,30 +88,66 @@ async fn fail_each(kind: Kind, error: i32, once: bool) -> usize {
 
 #[tokio::test]
 async fn a_failed_fsync_ends_all_writing() {
-    assert!(fail_each(Kind::Sync, EIO, false).await >= 2);
+    assert!(fail_each(Kind::Sync, EIO, false, without_log()).await >= 2);
+    assert!(fail_each(Kind::Sync, EIO, false, options()).await >= 1);
 }
 
 #[tokio::test]
 async fn an_fsync_that_fails_once_is_not_tried_again() {
-    assert!(fail_each(Kind::Sync, EIO, true).await >= 2);
+    assert!(fail_each(Kind::Sync, EIO, true, without_log()).await >= 2);
+    assert!(fail_each(Kind::Sync, EIO, true, options()).await >= 1);
 }
 
 #[tokio::test]
 async fn a_failed_write_ends_all_writing() {
-    assert!(fail_each(Kind::Write, EIO, true).await > 10);
+    assert!(fail_each(Kind::Write, EIO, true, without_log()).await > 10);
+    // The log's, and with so small a cache some of the tables'.
+    assert!(fail_each(Kind::Write, EIO, true, options()).await >= 1);
 }
 
 #[tokio::test]
 async fn a_full_disk_ends_all_writing() {
-    assert!(fail_each(Kind::Write, ENOSPC, false).await > 10);
-    assert!(fail_each(Kind::SetLen, ENOSPC, false).await >= 1);
+    assert!(fail_each(Kind::Write, ENOSPC, false, without_log()).await > 10);
+    assert!(fail_each(Kind::SetLen, ENOSPC, false, without_log()).await >= 1);
+    assert!(fail_each(Kind::Write, ENOSPC, false, options()).await >= 1);
+    fail_each(Kind::SetLen, ENOSPC, false, options()).await;
+}
+
+#[tokio::test]
+async fn what_is_only_in_the_log_can_still_be_read_after_a_failure() {
+    let disk = SimDisk::new();
+    let store = filled(&disk, options()).await;
+    store.commit(many(2)).await.unwrap();
+    disk.fail(Kind::Sync, 0, EIO, false);
+    assert!(matches!(store.commit(many(3)).await, Err(StoreError::Poisoned(_))));
+    shows(&store, 2);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_fails_takes_nothing_that_was_logged_with_it() {
+    for after in 0..24 {
+        let disk = SimDisk::new();
+        let store = filled(&disk, options()).await;
+        // Four times 48 changes fit; the sixth commit is a checkpoint.
+        for n in 2..6 {
+            store.commit(many(n)).await.unwrap();
+        }
+        disk.fail(Kind::Write, after, EIO, true);
+        let now = if store.commit(many(6)).await.is_ok() { 6 } else { 5 };
+        shows(&store, now);
+        drop(store);
+        let store = Store::open_on(SimDisk::holding(disk.bytes()), options()).unwrap();
+        let found = if store.get(&name("user.u0000")).unwrap() == entry(5, 0) { 5 } else { 6 };
+        assert!(found >= now);
+        shows(&store, found);
+    }
 }
 
 #[tokio::test]
 async fn after_a_failed_read_the_rest_can_still_be_read() {
     for after in 0..8 {
         let disk = SimDisk::new();
-        let store = filled(&disk).await;
+        let store = filled(&disk, without_log()).await;
         disk.fail(Kind::Read, after, EIO, true);
         let read = || store.snapshot()?.chunk(None, usize::MAX);
         let failed = (0..8).find_map(|_| read().err());
@@ -120,7 +161,7 @@ async fn after_a_failed_read_the_rest_can_still_be_read() {
 
 #[tokio::test]
 async fn a_full_disk_under_a_backup_harms_the_backup_only() {
-    let store = filled(&SimDisk::new()).await;
+    let store = filled(&SimDisk::new(), options()).await;
     let full = SimDisk::new();
     full.fail(Kind::Write, 3, ENOSPC, false);
     let failed = backup::fill(&store.snapshot().unwrap(), full);

@@ -5,5 +5,5 @@ mod crash;
 mod faults;
 mod lists;
 mod model;
-mod random;
+pub(super) mod random;
 mod sim;

@@ -31,7 +31,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     (0..30_u64).prop_map(numbered)
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(in crate::store) fn change() -> impl Strategy<Value = Change> {
     let optional = || proptest::option::of(entry());
     prop_oneof![
         8 => (name(), entry()).prop_map(|(name, entry)| Change::Put { name, entry }),
@@ -95,7 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn open(disk: &SimDisk) -> Store {
-    Store::open_on(disk.clone(), Options::default()).unwrap()
+    // A log that is full every few calls.
+    Store::open_on(disk.clone(), Options { log_bytes: 2048, ..Options::default() }).unwrap()
 }
 
 async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {

@@ -84,7 +84,7 @@ impl Stage {
             failed_login_delay: Duration::from_millis(1),
             ..ServerConfig::new("ravenry.test", gate)
         };
-        let server = Server::new(adjust(config), Arc::new(authority.clone()));
+        let server = Server::new(adjust(config), Arc::new(authority.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
