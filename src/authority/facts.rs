@@ -26,6 +26,8 @@ pub trait Facts {
     fn deactivated(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable>;
     /// Writes whose outcome at the master is unknown.
     fn doubts(&self, name: &MailboxName) -> Result<Vec<Doubt>, Unreadable>;
+    /// Whether there is any name with such a write.
+    fn any_doubts(&self) -> bool;
     /// The conflict recorded for the name.
     fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable>;
     /// What the master's last snapshot holds of a name that waits to be confirmed.

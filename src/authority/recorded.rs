@@ -89,6 +89,10 @@ impl Facts for Recorded {
         Ok(self.store.snapshot()?.doubt(name)?)
     }
 
+    fn any_doubts(&self) -> bool {
+        self.store.stats().doubts > 0
+    }
+
     fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable> {
         if self.store.stats().conflicts == 0 {
             return Ok(None);

@@ -62,6 +62,10 @@ impl Machine {
             _ if self.is_accepting() => Judge::Nobody,
             State::StandingIn | State::Holding if self.poisoned => Judge::Nobody,
             State::Replaying if self.poisoned && self.is_unsettled(name) => Judge::Nobody,
+            // Granted but not on record, it could not be told from the old write after a restart.
+            State::Following | State::Replaying if self.poisoned && Self::in_doubt(name, facts)? => {
+                Judge::Nobody
+            }
             State::StandingIn | State::Holding => Judge::Ourselves,
             // What a person must decide is not decided by passing the next write on to one side.
             State::Following | State::Replaying if facts.conflict(name)?.is_some() => {
@@ -77,6 +81,11 @@ impl Machine {
             }
             State::Following | State::Replaying => Judge::Master,
         })
+    }
+
+    /// Whether the master may still carry out a write of the name that was given up, or did so late.
+    fn in_doubt(name: &MailboxName, facts: &dyn Facts) -> Result<bool, Unreadable> {
+        Ok(!facts.doubts(name)?.is_empty())
     }
 
     /// Asks the master, unless our list alone already says no.
@@ -109,8 +118,13 @@ impl Machine {
                     None => write.clone(),
                 })
             }
-            // A name that the master's snapshot lacks, but nobody confirmed as gone, is not free.
-            Write::Reserve { .. } if self.state == State::Replaying || facts.unconfirmed(name)?.is_some() => {
+            // A name that the master's snapshot lacks, but nobody confirmed as gone, is not free. Nor is one that
+            // the master has elsewhere from a late write of ours: it would grant it to whom that was refused.
+            Write::Reserve { .. }
+                if self.state == State::Replaying
+                    || facts.unconfirmed(name)?.is_some()
+                    || Self::in_doubt(name, facts)? =>
+            {
                 decide(write, facts.entry(name)?.as_ref()).map(|_| write.clone())
             }
             _ => Ok(write.clone()),
@@ -215,13 +229,17 @@ impl Machine {
         let effect = call.write.effect();
         self.know_theirs(&name, effect.clone());
         self.fence(&name, now);
-        let (held, unconfirmed) = match (facts.entry(&name), facts.unconfirmed(&name)) {
-            (Ok(held), Ok(unconfirmed)) => (held, unconfirmed),
-            (Err(why), _) | (_, Err(why)) => {
+        let known = (facts.entry(&name), facts.unconfirmed(&name), Self::in_doubt(&name, facts));
+        let (held, unconfirmed, in_doubt) = match known {
+            (Ok(held), Ok(unconfirmed), Ok(in_doubt)) => (held, unconfirmed, in_doubt),
+            (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => {
                 self.unreadable(&why);
                 return self.reply(call.id, Outcome::Done);
             }
         };
+        // What the master granted is true without us; but not of a name in doubt, where the next start would take
+        // it for the old write and undo it.
+        let unrecorded = if in_doubt { Outcome::Unavailable } else { Outcome::Done };
         self.note(&call, &held, &effect);
         let mut changes = Vec::new();
         let publish = (effect != held).then(|| effect.clone());
@@ -235,10 +253,13 @@ impl Machine {
         if settles {
             changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
         }
-        if changes.is_empty() || self.poisoned {
+        if changes.is_empty() {
             return self.reply(call.id, Outcome::Done);
         }
-        let answer = Answer { call: call.id, outcome: Outcome::Done, if_store_fails: Outcome::Done };
+        if self.poisoned {
+            return self.reply(call.id, unrecorded);
+        }
+        let answer = Answer { call: call.id, outcome: Outcome::Done, if_store_fails: unrecorded };
         self.commit(&name, changes, publish, Some(answer), settles);
     }
 

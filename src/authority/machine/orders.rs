@@ -72,7 +72,8 @@ impl Machine {
 
     pub(super) fn follow(&mut self) {
         self.held = false;
-        if matches!(self.state, State::StandingIn | State::Holding) {
+        let compares = self.state == State::Learning && self.unserved.is_some();
+        if compares || matches!(self.state, State::StandingIn | State::Holding) {
             self.out.push(Decision::Reconnect);
         }
     }

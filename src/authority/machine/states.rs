@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Counted, Decision, Job, Machine, Now, Replay, State, Unserved};
-use crate::authority::facts::{Difference, Facts, Unreadable};
+use crate::authority::facts::{Difference, Facts};
 use crate::authority::guard::suspicion;
 use crate::authority::master::MasterIdentity;
-use crate::list::{Entry, MailboxName};
+use crate::list::Entry;
 use crate::rules::{Rule, kept};
 
 /// For so long after the master was lost, waiting for it is kept short.
@@ -103,11 +103,6 @@ impl Machine {
         }
     }
 
-    /// Whether the master holds what a write of ours would have made, whose reply never came.
-    fn our_doing(name: &MailboxName, theirs: &Option<Entry>, facts: &dyn Facts) -> Result<bool, Unreadable> {
-        Ok(facts.doubts(name)?.iter().any(|doubt| doubt.effect == *theirs))
-    }
-
     /// Our list is not to be served before it was compared. Where the master's agrees or is merely newer, its
     /// list is taken; where names would be lost, or an old list owes the master changes, a person decides.
     fn compare_unserved(&mut self, difference: Difference, judged: Option<String>, facts: &dyn Facts) {
@@ -118,11 +113,6 @@ impl Machine {
         if let Some(reason) = judged {
             return self.enter(State::Learning, format!("the list on disk is not current, and {reason}"));
         }
-        let late = difference.theirs.iter().map(|(name, theirs)| Self::our_doing(name, theirs, facts));
-        let late = match late.collect::<Result<Vec<_>, _>>() {
-            Ok(late) => late.contains(&true),
-            Err(why) => return self.unreadable(&why),
-        };
         match self.unserved {
             // It was served a short while ago, so what it owes is owed still.
             Some(Unserved::Suspect) if !self.held => {
@@ -133,12 +123,19 @@ impl Machine {
                 let why = format!("the list on disk is old and owes the master {owing} changes");
                 self.enter(State::Learning, why);
             }
-            // Not all that differs is news: some of it we asked for, and told the caller that it failed.
-            _ if late && !self.held => {
+            _ if difference.theirs.is_empty() => self.learned("the list on disk is the master's"),
+            // Not all that differs need be news: some of it we asked for, and told the caller that it failed. Nor
+            // can the list be taken unseen: such a write may be carried out just before it is read again.
+            _ if facts.any_doubts() && !self.held => {
                 self.unserved = None;
                 self.start_replay(difference, facts);
             }
-            _ if difference.theirs.is_empty() => self.learned("the list on disk is the master's"),
+            // Nothing may be sent to the master while an operator holds us.
+            _ if facts.any_doubts() => {
+                let why = "the list on disk is not current, writes of ours are in doubt, and an operator keeps us \
+                           from comparing it (`ravenry follow`)";
+                self.enter(State::Learning, why);
+            }
             _ => {
                 self.out.push(Decision::Notice("the list on disk differs: taking the master's".into()));
                 self.out.push(Decision::Reload);

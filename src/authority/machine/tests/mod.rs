@@ -2,6 +2,7 @@
 //! rule, the diagram.
 
 mod diagram;
+mod doubts;
 mod operations;
 mod orders;
 mod rules;

@@ -16,7 +16,7 @@ fn list(entries: &[(&str, Entry)]) -> List {
     entries.iter().map(|(name, entry)| (name.as_bytes().to_vec(), entry.clone())).collect()
 }
 
-fn alice() -> List {
+pub(super) fn alice() -> List {
     list(&[("user.alice", active("be1!default", "alice\tlrs"))])
 }
 
@@ -24,11 +24,11 @@ fn strict() -> Policy {
     Policy { guard: STRICT, ..Policy::default() }
 }
 
-fn reserve(mailbox: &str, location: &str) -> Write {
+pub(super) fn reserve(mailbox: &str, location: &str) -> Write {
     Write::Reserve { name: name(mailbox), location: at(location) }
 }
 
-fn activate(mailbox: &str, location: &str, acl: &str) -> Write {
+pub(super) fn activate(mailbox: &str, location: &str, acl: &str) -> Write {
     Write::Activate { name: name(mailbox), location: at(location), acl: Acl::new(acl.as_bytes()) }
 }
 
@@ -42,27 +42,27 @@ fn delete(mailbox: &str) -> Write {
 
 impl World {
     /// A call, and what it is answered once everything under way has come to its end.
-    fn ask(&mut self, write: Write) -> Outcome {
+    pub(super) fn ask(&mut self, write: Write) -> Outcome {
         let call = self.call(write).unwrap();
         while self.commit_one() || self.execute_one(0) || self.reply_one(0) {}
         self.answers.remove(&call).unwrap()
     }
 
-    fn ours(&self, mailbox: &str) -> Option<&Entry> {
+    pub(super) fn ours(&self, mailbox: &str) -> Option<&Entry> {
         self.store.list.get(mailbox.as_bytes())
     }
 
-    fn theirs(&self, mailbox: &str) -> Option<&Entry> {
+    pub(super) fn theirs(&self, mailbox: &str) -> Option<&Entry> {
         self.master.get(mailbox.as_bytes())
     }
 
     /// The master is back, and its list is read.
-    fn compare(&mut self) {
+    pub(super) fn compare(&mut self) {
         assert!(self.master_returns() && self.list_complete());
     }
 
     /// Everything comes to its end; then nothing may be wrong.
-    fn quiet(&mut self) {
+    pub(super) fn quiet(&mut self) {
         self.settle();
         self.check();
         assert!(self.violations.is_empty(), "{:#?}\n{}", self.violations, self.trace.join("\n"));

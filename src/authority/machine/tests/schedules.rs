@@ -161,25 +161,28 @@ const ORDINARY: [(State, State); 4] = [
 
 #[test]
 fn every_acknowledged_change_survives_losses_and_late_executions() {
-    let visited = run_many(0..45_000, Faults { operator: true, ..Faults::default() });
+    let visited = run_many(0..45_000, Faults { operator: true, take_back: true, ..Faults::default() });
     assert_took(&visited, &ORDINARY);
 }
 
 #[test]
 fn every_acknowledged_change_survives_crashes() {
-    let visited = run_many(100_000..135_000, Faults { crash: true, operator: true, ..Faults::default() });
+    let visited = run_many(
+        100_000..135_000,
+        Faults { crash: true, operator: true, take_back: true, ..Faults::default() },
+    );
     assert_took(&visited, &ORDINARY);
 }
 
 #[test]
 fn what_is_done_behind_our_back_is_never_overwritten_unrecorded() {
-    let faults = Faults { crash: true, bypass: true, operator: true, ..Faults::default() };
+    let faults = Faults { crash: true, bypass: true, operator: true, take_back: true, ..Faults::default() };
     assert_took(&run_many(200_000..220_000, faults), &ORDINARY);
 }
 
 #[test]
 fn a_master_that_lost_its_list_takes_nothing_with_it() {
-    let faults = Faults { wipe: true, operator: true, ..Faults::default() };
+    let faults = Faults { wipe: true, operator: true, take_back: true, ..Faults::default() };
     let visited = run_many(300_000..315_000, faults);
     assert_took(&visited, &ORDINARY);
     assert_took(
@@ -194,7 +197,8 @@ fn a_master_that_lost_its_list_takes_nothing_with_it() {
 
 #[test]
 fn a_disk_that_fails_and_a_list_that_is_old_lose_nothing_acknowledged() {
-    let faults = Faults { crash: true, disk: true, stale: true, operator: true, ..Faults::default() };
+    let faults =
+        Faults { crash: true, disk: true, stale: true, operator: true, take_back: true, ..Faults::default() };
     let visited = run_many(400_000..415_000, faults);
     assert_took(&visited, &ORDINARY);
     assert_took(

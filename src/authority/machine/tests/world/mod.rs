@@ -179,6 +179,9 @@ impl World {
                     self.visited.insert((self.state, state));
                 }
                 self.state = state;
+                if state == State::Following {
+                    self.completed();
+                }
             }
             Decision::Notice(text) => self.notices.push(text),
             Decision::ForgetListed | Decision::Count(_) => {}
@@ -244,6 +247,7 @@ impl World {
         // Nothing that was decided before lands on the list that replaces ours.
         while self.commit_one() {}
         self.store.replace(&self.master);
+        self.completed();
         self.streaming = false;
         self.feed(Event::Loaded(Duration::ZERO));
     }
@@ -252,12 +256,18 @@ impl World {
     pub(super) fn break_store(&mut self) {
         self.wounded = true;
         self.store.broken = true;
+        self.store.suspect = true;
+    }
+
+    /// Our list is the master's, and that is on record: an earlier failure matters no more.
+    fn completed(&mut self) {
+        self.store.suspect &= self.store.broken;
     }
 
     /// Ravenry is killed and started again on what was durable.
     pub(super) fn crash(&mut self, execute_unrecorded: bool, restored: Restored) {
         // The store keeps a mark of its failure.
-        let restored = if self.store.broken { Restored::Suspect } else { restored };
+        let restored = if self.store.suspect { Restored::Suspect } else { restored };
         self.trace.push(format!("killed, started again: {restored:?}"));
         self.crashed = true;
         self.commits.clear();

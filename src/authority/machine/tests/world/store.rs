@@ -22,6 +22,8 @@ pub(in super::super) struct ModelStore {
     pub(in super::super) seq: u64,
     /// Nothing more can be written.
     pub(in super::super) broken: bool,
+    /// The mark of that, which outlives restarts until a master completed the list.
+    pub(in super::super) suspect: bool,
 }
 
 impl ModelStore {
@@ -103,6 +105,9 @@ impl Facts for ModelStore {
         let all: BTreeSet<&Vec<u8>> =
             self.journal.keys().chain(self.conflicts.keys()).chain(self.unconfirmed.keys()).collect();
         Ok(all.into_iter().map(|name| MailboxName::new(name).unwrap()).collect())
+    }
+    fn any_doubts(&self) -> bool {
+        !self.doubts.is_empty()
     }
     fn entries(&self) -> u64 {
         self.list.len() as u64
