@@ -88,3 +88,16 @@ async fn two_instances_run_side_by_side_and_stop_in_order() -> Result<()> {
     }
     Ok(())
 }
+
+/// One reads the file, adds its user and writes it back; meanwhile another did.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_added_by_several_processes_at_once_are_all_there() -> Result<()> {
+    let ravenry = prepared("").await?;
+    let names: Vec<String> = (0..12).map(|n| format!("backend{n}")).collect();
+    futures_util::future::try_join_all(names.iter().map(|name| ravenry.add_user(name))).await?;
+    let users = std::fs::read_to_string(ravenry.home().join("users"))?;
+    for name in names.iter().map(String::as_str).chain(["murder"]) {
+        ensure!(users.contains(&format!("[user.{name}.")), "{name} was lost: {users}");
+    }
+    ravenry.stop().await
+}

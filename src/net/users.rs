@@ -1,9 +1,11 @@
 //! Who may log in: a TOML file of SCRAM verifiers, from which no password can be read back.
 
 use std::collections::BTreeMap;
+use std::fs::TryLockError;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,6 +19,10 @@ use super::random;
 /// Rounds of PBKDF2 for new verifiers: what Cyrus SASL uses, since backends log in for every operation.
 const ITERATIONS: u32 = 4096;
 const SALT_BYTES: usize = 16;
+
+/// How long another one's change of the file is waited for; it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A SCRAM hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -114,6 +120,12 @@ pub enum UsersError {
         /// What is wrong.
         why: String,
     },
+    /// Somebody else is changing it, and does not come to an end.
+    #[error("{}: locked by another `ravenry user add`", path.display())]
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+    },
     /// The name or password cannot be used.
     #[error("{0}")]
     Unusable(&'static str),
@@ -201,7 +213,7 @@ fn read(path: &Path) -> Result<File, UsersError> {
 }
 
 /// Adds a user to the file, or gives an existing one a new password. The file is replaced as a whole, readable
-/// by its owner only.
+/// by its owner only. Several at a time wait for each other, so that none writes back what another did not see.
 pub fn add_user(path: &Path, name: &str, password: &str) -> Result<(), UsersError> {
     if name.is_empty() || name.chars().any(|c| c.is_control() || c == ',' || c == '=') {
         return Err(UsersError::Unusable(
@@ -211,10 +223,7 @@ pub fn add_user(path: &Path, name: &str, password: &str) -> Result<(), UsersErro
     if password.is_empty() || password.contains('\0') {
         return Err(UsersError::Unusable("a password may not be empty or hold NUL"));
     }
-    let mut file = match read(path) {
-        Err(UsersError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => File::default(),
-        other => other?,
-    };
+    // Slow on purpose, and nobody need wait for it.
     let mut rows = BTreeMap::new();
     for hash in Hash::ALL {
         let salt = random::bytes::<SALT_BYTES>()?;
@@ -227,22 +236,57 @@ pub fn add_user(path: &Path, name: &str, password: &str) -> Result<(), UsersErro
         };
         rows.insert(hash, row);
     }
+    let _lock = lock(path)?;
+    let mut file = match read(path) {
+        Err(UsersError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => File::default(),
+        other => other?,
+    };
     file.user.insert(name.to_owned(), rows);
     let malformed = |why: String| UsersError::Malformed { path: path.to_owned(), why };
     let text = toml::to_string_pretty(&file).map_err(|error| malformed(error.to_string()))?;
     replace(path, &text).map_err(|error| UsersError::Io { path: path.to_owned(), error })
 }
 
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Keeps others from changing the file until the value is dropped. The lock is on a file of its own, since the
+/// users file itself is another one after each change, and stays: without it two could hold two locks.
+fn lock(path: &Path) -> Result<std::fs::File, UsersError> {
+    let path = beside(path, ".lock");
+    let failed = |error: std::io::Error| UsersError::Io { path: path.clone(), error };
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(LOOK_AGAIN),
+            Err(TryLockError::WouldBlock) => return Err(UsersError::Locked { path }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(beside);
+    let fresh = beside(path, &format!(".{}.new", std::process::id()));
     let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(b"# Written by `ravenry user add`: SCRAM verifiers, no passwords.\n\n")?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&beside, path)
+    std::fs::rename(&fresh, path)?;
+    // The new name is durable only with its directory.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -262,6 +306,36 @@ mod tests {
         assert!(!users.check("murder", "other") && !users.check("nobody", "secret"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn users_added_at_the_same_time_are_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        let names: Vec<String> = (0..16).map(|n| format!("user{n}")).collect();
+        let start = std::sync::Barrier::new(names.len());
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| {
+                    start.wait();
+                    add_user(&path, name, "secret").unwrap();
+                });
+            }
+        });
+        let users = Users::load(&path).unwrap();
+        let lost: Vec<_> = names.iter().filter(|name| users.verifier(name, Hash::Sha256).is_none()).collect();
+        assert!(lost.is_empty(), "{lost:?} were lost");
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 2, "the file and its lock");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        std::fs::write(&path, "what a person wrote").unwrap();
+        assert!(matches!(add_user(&path, "murder", "secret"), Err(UsersError::Malformed { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "what a person wrote");
     }
 
     /// The example of RFC 5802 §5: user "user", password "pencil".
