@@ -179,7 +179,7 @@ impl Planner {
     }
 }
 
-fn step(
+pub(super) fn step(
     name: MailboxName,
     theirs: Option<Entry>,
     intent: Intent,

@@ -3,6 +3,7 @@
 
 mod diagram;
 mod doubts;
+mod merge;
 mod operations;
 mod orders;
 mod rules;
