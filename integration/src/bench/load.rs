@@ -25,21 +25,46 @@ impl Names {
     }
 }
 
-/// RESERVE and ACTIVATE of new names, on a new connection each: pairs per second.
-pub(super) async fn pairs(address: SocketAddr, clients: usize, turn: Duration, names: &Names) -> Result<f64> {
+/// How often a client connects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Connections {
+    /// For each pair, as backends do.
+    New,
+    /// Once.
+    Kept,
+}
+
+/// RESERVE and ACTIVATE of new names, one command after the other: pairs per second.
+pub(super) async fn pairs(
+    address: SocketAddr,
+    clients: usize,
+    connections: Connections,
+    turn: Duration,
+    names: &Names,
+) -> Result<f64> {
     let start = Instant::now();
     let mut all = JoinSet::new();
     for _ in 0..clients {
         let names = names.clone();
         all.spawn(async move {
             let mut pairs = 0_u64;
+            let mut kept = None;
             while start.elapsed() < turn {
                 let name = names.next();
-                let mut client = Client::open(address).await?;
+                let mut client = match kept.take() {
+                    Some(client) => client,
+                    None => Client::open(address).await?,
+                };
                 client.call(&reserve(&name)).await?;
                 client.call(&activate(&name)).await?;
-                client.logout().await?;
                 pairs += 1;
+                match connections {
+                    Connections::New => client.logout().await?,
+                    Connections::Kept => kept = Some(client),
+                }
+            }
+            if let Some(client) = kept {
+                client.logout().await?;
             }
             anyhow::Ok(pairs)
         });
