@@ -196,7 +196,7 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { cache: Size::mebibytes(256), hot_entries: 100_000 }
+        Self { cache: Size::mebibytes(64), hot_entries: 100_000 }
     }
 }
 

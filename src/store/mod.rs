@@ -125,7 +125,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            cache_bytes: 256 << 20,
+            cache_bytes: 64 << 20,
             hot_entries: 100_000,
             waiting_calls: 16_384,
             forgotten_names: 1_000_000,
