@@ -95,7 +95,30 @@ async fn a_stopped_master_is_stood_in_for_and_given_what_it_missed() -> Result<(
     alice.rename("INBOX.new", "INBOX.newer").await?.ok()?;
     murder.fe2.imap("carol").await?.create("INBOX.child").await?.ok()?;
     agreement.reached_within(AGREED).await?;
+    history_of_the_outage(&stage).await?;
     stage.stop().await
+}
+
+/// Who did what to a mailbox that was made in the outage and renamed after it.
+async fn history_of_the_outage(stage: &Stage) -> Result<()> {
+    let told = stage.ravenry.cli(&["history", "user.alice.new", "--json"]).await?.success()?.stdout;
+    let past: Vec<serde_json::Value> =
+        told.lines().map(serde_json::from_str).collect::<Result<_, _>>().context(told.clone())?;
+    let by_the_backend = |change: &&serde_json::Value| {
+        change["cause"] == "asked" && change["identity"] == "murder" && change["peer"].is_string()
+    };
+    assert_eq!(past.iter().filter(by_the_backend).count(), past.len(), "{told}");
+    let states: Vec<_> = past.iter().filter_map(|change| change["state"].as_str()).collect();
+    // RESERVE may have been the one that found the master lost, and SETACL came later; then the RENAME.
+    assert_eq!((states.get(1), states.last()), (Some(&"standing-in"), Some(&"following")), "{told}");
+    let (first, last) = (past.first().context("no history")?, past.last().context("no history")?);
+    assert!(first["before"].is_null() && last["after"].is_null(), "{told}");
+    for (earlier, later) in past.iter().zip(past.iter().skip(1)) {
+        assert_eq!(earlier["after"], later["before"], "{told}");
+    }
+    let words = stage.ravenry.cli(&["history", "user.alice.new"]).await?.success()?.stdout;
+    assert!(words.contains("asked for by murder from "), "{words}");
+    Ok(())
 }
 
 /// Where a backend with delayed deletion keeps a deleted mailbox.

@@ -16,6 +16,7 @@
 mod audit;
 pub mod client;
 mod conflicts;
+mod history;
 mod list;
 mod plan;
 pub mod queue;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::{Audited, Fault, Finding};
 pub use conflicts::{ConflictsAsk, Disagreement, Dispute, Keep};
+pub use history::{Cause, PastChange};
 pub use list::{Form, ListAsk, TakenIn};
 pub use plan::{For, PlanSummary, StepLine};
 pub use tasks::Ended;
@@ -82,6 +84,13 @@ pub enum Ask {
     Frontend(FrontendAsk),
     /// The list itself.
     List(ListAsk),
+    /// Who changed a name: an item for each change, a [`PastChange`], the oldest first.
+    History {
+        /// The mailbox.
+        name: Text,
+        /// No more than the latest.
+        most: usize,
+    },
     /// Compare the list with what the backends hold: an item for each [`Finding`]; the answer is an [`Audited`].
     Audit {
         /// Put right what can be put right.

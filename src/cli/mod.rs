@@ -8,6 +8,7 @@ mod deliveries;
 mod desk;
 mod frontend;
 mod generate;
+mod history;
 mod imap_face;
 mod limits;
 mod list;
@@ -148,6 +149,16 @@ enum Command {
         #[command(flatten)]
         manner: Manner,
     },
+    /// Say who changed a name: identity and address, in which state, before and after.
+    History {
+        /// The mailbox, in Cyrus's internal form: user.alice
+        name: String,
+        /// No more than the latest.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        most: usize,
+        #[command(flatten)]
+        manner: Manner,
+    },
     /// Deliveries that were accepted and could not be placed yet.
     Queue {
         #[command(subcommand)]
@@ -252,6 +263,7 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
         Command::Audit { fix, manner } => audit::run(&config, fix, manner),
         Command::List { command, manner } => list::run(&config, command, manner),
         Command::Conflicts { command, manner } => conflicts::run(&config, &command, manner),
+        Command::History { name, most, manner } => history::run(&config, &name, most, manner),
         Command::Queue { command, manner } => queue::run(&config, command, manner),
         Command::Frontend { command } => frontend::run(&config, command),
         Command::AllowRemovals { server, count } => {

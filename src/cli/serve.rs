@@ -190,6 +190,7 @@ fn open_store(config: &Config) -> Result<Store, Failure> {
     let options = StoreOptions {
         cache_bytes: config.store.cache.get(),
         hot_entries: config.store.hot_entries,
+        history_seconds: config.store.history.get().as_secs(),
         ..StoreOptions::default()
     };
     std::fs::create_dir_all(&config.state_dir)

@@ -192,11 +192,13 @@ pub struct Store {
     pub cache: Size,
     /// Look-ups that are remembered.
     pub hot_entries: usize,
+    /// How long it is remembered who changed a name; 0: not at all.
+    pub history: Span,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { cache: Size::mebibytes(64), hot_entries: 100_000 }
+        Self { cache: Size::mebibytes(64), hot_entries: 100_000, history: Span::seconds(30 * 24 * 3600) }
     }
 }
 

@@ -10,7 +10,8 @@ use redb::{Key, ReadableTable, StorageBackend, TableDefinition, Value, WriteTran
 
 use super::log::Mark;
 use super::schema::{
-    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED,
+    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, HISTORY, HISTORY_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST,
+    Ledger, META, UNCONFIRMED,
 };
 use super::shared::builder;
 use super::snapshot::Snapshot;
@@ -66,10 +67,10 @@ pub(super) fn fill(snapshot: &Snapshot, disk: impl StorageBackend) -> Result<(),
     for table in [LIST, FORGOTTEN, CONFLICTS, UNCONFIRMED] {
         copy_table(snapshot, &txn, table)?;
     }
-    for table in [JOURNAL, DOUBTS] {
+    for table in [JOURNAL, DOUBTS, HISTORY] {
         copy_table(snapshot, &txn, table)?;
     }
-    for table in [JOURNAL_BY_SEQ, FORGOTTEN_BY_SEQ] {
+    for table in [JOURNAL_BY_SEQ, FORGOTTEN_BY_SEQ, HISTORY_BY_SEQ] {
         copy_table(snapshot, &txn, table)?;
     }
     copy_table(snapshot, &txn, META)?;

@@ -7,10 +7,10 @@ use super::codec::{Listed, Out};
 use super::hot::Touched;
 use super::records::{Change, Doubt, JournalRecord};
 use super::schema::{
-    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED,
-    records_of,
+    CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, HISTORY, HISTORY_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST,
+    Ledger, META, UNCONFIRMED, records_of,
 };
-use super::{forgotten, rekey};
+use super::{forgotten, history, rekey};
 use crate::list::{Entry, MailboxName};
 
 type ByName<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -22,6 +22,8 @@ pub(super) struct Tables<'txn> {
     pub(super) list: ByName<'txn>,
     pub(super) forgotten: ByName<'txn>,
     pub(super) forgotten_by_seq: BySeq<'txn>,
+    pub(super) history: ByNameAndSeq<'txn>,
+    pub(super) history_by_seq: BySeq<'txn>,
     journal: ByNameAndSeq<'txn>,
     journal_by_seq: BySeq<'txn>,
     doubts: ByNameAndSeq<'txn>,
@@ -36,6 +38,8 @@ impl<'txn> Tables<'txn> {
             list: txn.open_table(LIST)?,
             forgotten: txn.open_table(FORGOTTEN)?,
             forgotten_by_seq: txn.open_table(FORGOTTEN_BY_SEQ)?,
+            history: txn.open_table(HISTORY)?,
+            history_by_seq: txn.open_table(HISTORY_BY_SEQ)?,
             journal: txn.open_table(JOURNAL)?,
             journal_by_seq: txn.open_table(JOURNAL_BY_SEQ)?,
             doubts: txn.open_table(DOUBTS)?,
@@ -101,6 +105,7 @@ impl<'txn> Batch<'txn> {
     pub(super) fn finish(mut self) -> Result<Filled, StoreError> {
         let (order, limits) = (self.ledger.order, self.limits);
         forgotten::trim(self.tables()?, order, limits)?;
+        history::trim(self.tables()?, limits.history)?;
         let ledger = self.ledger.clone();
         let before = self.before.take();
         ledger.write(before.as_ref(), &mut self.tables()?.meta)?;
@@ -144,6 +149,10 @@ impl<'txn> Batch<'txn> {
         match change {
             Change::Put { name, entry } => self.put(seq, name, entry)?,
             Change::Remove { name } => self.remove(seq, name)?,
+            Change::Remember(deed) => {
+                let (key, limits) = (self.key(&deed.name), self.limits.history);
+                history::remember(self.tables()?, &key, seq, &deed, limits)?;
+            }
             Change::Journal(record) => self.journal(seq, &record)?,
             Change::Settle { name, upto } => self.settle(&name, upto)?,
             Change::Doubt { name, doubt } => self.doubt(seq, &name, &doubt)?,

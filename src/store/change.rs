@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::codec::{self, In, Out, order_code, order_of_code};
-use super::records::{Change, Conflict, Doubt, JournalRecord, Synced};
+use super::records::{Change, Conflict, Deed, Doubt, JournalRecord, Synced};
 
 /// Appends a change.
 pub(super) fn encode(out: Out, change: &Change) -> Out {
@@ -21,6 +21,7 @@ pub(super) fn encode(out: Out, change: &Change) -> Out {
         Change::Attended { at_unix } => out.byte(12).varint(*at_unix),
         Change::Reseeding(None) => out.byte(14),
         Change::Reseeding(Some(removals)) => out.byte(15).varint(*removals),
+        Change::Remember(deed) => deed.encode(out.byte(17).text(deed.name.as_bytes())),
         Change::Held { held } => out.byte(16).byte(u8::from(*held)),
         Change::SetOrder(order) => out.byte(13).byte(order_code(*order)),
     }
@@ -53,6 +54,7 @@ pub(super) fn decode(bytes: &mut In<'_>) -> Result<Change, StoreError> {
         8 => Change::ResolveConflict { name },
         9 => Change::Unconfirmed { name, theirs: bytes.entry()? },
         10 => Change::Confirm { name },
+        17 => Change::Remember(Deed::decode(name, bytes)?),
         other => return Err(StoreError::corrupt(format!("the log holds an unknown change, {other}"))),
     })
 }

@@ -47,7 +47,7 @@ impl In<'_> {
     }
 }
 
-fn unknown(what: &'static str, code: u8) -> StoreError {
+pub(super) fn unknown(what: &'static str, code: u8) -> StoreError {
     Malformed::Unknown { what, code }.into()
 }
 

@@ -5,17 +5,30 @@
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::StoreError;
 use super::batch::Tables;
 use super::codec::{In, Out};
+use super::{Options, StoreError, history};
 use crate::list::Order;
 
-/// How long, and how many, forgotten names are kept.
+/// How long, and how many, forgotten names are kept; and how long the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) names: u64,
     pub(super) seconds: u64,
     pub(super) now_unix: fn() -> u64,
+    pub(super) history: history::Limits,
+}
+
+impl Limits {
+    pub(super) fn of(options: &Options) -> Self {
+        let now_unix = options.now_unix;
+        Self {
+            names: options.forgotten_names,
+            seconds: options.forgotten_seconds,
+            now_unix,
+            history: history::Limits { seconds: options.history_seconds, now_unix },
+        }
+    }
 }
 
 /// The list lost this name.

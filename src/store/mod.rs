@@ -12,6 +12,8 @@
 //! | `list` | name key | state, version, location, ACL ([`codec`]) |
 //! | `forgotten` | name key | sequence number and time of its removal |
 //! | `forgotten-by-seq` | sequence number | name |
+//! | `history` | name, sequence number | before, time, state, after, who ([`history`]) |
+//! | `history-by-seq` | sequence number | name |
 //! | `journal` | name key, sequence number | verb, time, before, after, identity, peer |
 //! | `journal-by-seq` | sequence number | name |
 //! | `doubts` | name key, sequence number | time, effect |
@@ -29,7 +31,7 @@
 //! - Every change has a sequence number, greater than all before it. It is the version of the entry that the
 //!   change put, and the key of the record that it journalled.
 //! - `journal-by-seq` has exactly the records of `journal`; `forgotten-by-seq` exactly the names of
-//!   `forgotten`. No name is both in `list` and `forgotten`.
+//!   `forgotten`; `history-by-seq` exactly the records of `history`. No name is both in `list` and `forgotten`.
 //! - The counters in `meta` say how many names are active, reserved and journalled: nothing is ever counted by
 //!   walking a table, so opening and [`Store::stats`] cost the same at ten names and at ten million.
 //!
@@ -62,6 +64,7 @@ mod codec;
 mod disk;
 mod error;
 mod forgotten;
+mod history;
 mod hot;
 mod load;
 mod lock;
@@ -97,7 +100,9 @@ use writer::{Request, Work, Writer};
 
 pub use error::StoreError;
 pub use load::Loader;
-pub use records::{Change, Conflict, Doubt, JournalRecord, Journalled, Synced, Verb};
+pub use records::{
+    Cause, Change, Conflict, Deed, Doubt, JournalRecord, Journalled, Remembered, Synced, Verb,
+};
 pub use snapshot::Snapshot;
 pub use stream::{Cursor, EntryRef};
 
@@ -114,6 +119,8 @@ pub struct Options {
     pub forgotten_names: u64,
     /// How long forgotten names are kept, in seconds.
     pub forgotten_seconds: u64,
+    /// How long it is remembered who changed a name, in seconds; 0: not at all.
+    pub history_seconds: u64,
     /// The length of the log's file, in bytes.
     pub log_bytes: u64,
     /// Check every page when the store is opened: reads the whole file.
@@ -130,6 +137,7 @@ impl Default for Options {
             waiting_calls: 16_384,
             forgotten_names: 1_000_000,
             forgotten_seconds: 30 * 24 * 3600,
+            history_seconds: 30 * 24 * 3600,
             log_bytes: log::LEN,
             check: false,
             now_unix: || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -253,11 +261,7 @@ impl Store {
         let (log, records) =
             Log::open(log, options.log_bytes).map_err(|e| StoreError::disk("reading its log", &e))?;
         let disk = Disk::new(disk).map_err(|e| StoreError::disk("reading its header", &e))?;
-        let limits = forgotten::Limits {
-            names: options.forgotten_names,
-            seconds: options.forgotten_seconds,
-            now_unix: options.now_unix,
-        };
+        let limits = forgotten::Limits::of(&options);
         let (db, published) = guarded(|| {
             let mut builder = builder(&options);
             let db =
@@ -368,6 +372,13 @@ fn first_commit(
 fn check(change: &Change) -> Result<(), StoreError> {
     let entries = match change {
         Change::Put { entry, .. } => [Some(entry), None, None],
+        Change::Remember(deed) => {
+            if let Cause::Asked { identity, peer } | Cause::TakenBack { identity, peer } = &deed.cause {
+                check_text("an identity", identity.len())?;
+                check_text("an address", peer.len())?;
+            }
+            [deed.after.as_ref(), None, None]
+        }
         Change::Journal(record) => {
             check_text("an identity", record.identity.len())?;
             check_text("an address", record.peer.len())?;

@@ -17,6 +17,8 @@ pub enum Change {
         /// The name.
         name: MailboxName,
     },
+    /// Why the list changes: kept for people, with what it held until now. To be put before the change itself.
+    Remember(Deed),
     /// Ravenry decided this on its own; the master is to be told.
     Journal(JournalRecord),
     /// The master knows the name's journal up to and including this sequence number.
@@ -74,6 +76,57 @@ pub enum Change {
     /// From now on the list is kept in this order. Re-keys everything in the same transaction, which holds
     /// up other commits: some twenty seconds for ten million mailboxes, and the file doubles. No change if it is the order already.
     SetOrder(Order),
+}
+
+/// Who was behind a change of the list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Somebody asked for it, by the name and from the address of the connection.
+    Asked {
+        /// The identity that logged in.
+        identity: String,
+        /// The address of the connection.
+        peer: String,
+    },
+    /// What he had asked for came to nothing at the backend and was taken back.
+    TakenBack {
+        /// The identity that logged in.
+        identity: String,
+        /// The address of the connection.
+        peer: String,
+    },
+    /// The master changed it, and not because we asked.
+    Master,
+    /// A person decided about a name in dispute.
+    Person,
+    /// The guard put back what the master had deleted.
+    Guard,
+    /// An XFER that never came to its end was given up.
+    Unfinished,
+}
+
+/// A change of the list, and how it came about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deed {
+    /// The name.
+    pub name: MailboxName,
+    /// What the list holds since; `None`: nothing.
+    pub after: Option<Entry>,
+    /// Who was behind it.
+    pub cause: Cause,
+    /// In which state Ravenry was: the word that `ravenry status` has for it.
+    pub state: String,
+    /// When: seconds since 1970.
+    pub at_unix: u64,
+}
+
+/// A [`Deed`] as the store keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// The deed.
+    pub deed: Deed,
+    /// What the list held until then.
+    pub before: Option<Entry>,
 }
 
 /// What kind of change was journalled.

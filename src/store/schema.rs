@@ -29,6 +29,9 @@ pub(super) const JOURNAL_BY_SEQ: BySeq = TableDefinition::new("journal-by-seq");
 pub(super) const DOUBTS: ByNameAndSeq = TableDefinition::new("doubts");
 pub(super) const CONFLICTS: ByName = TableDefinition::new("conflicts");
 pub(super) const UNCONFIRMED: ByName = TableDefinition::new("unconfirmed");
+/// Keyed by a name as it is, whatever the order, and a sequence number.
+pub(super) const HISTORY: ByNameAndSeq = TableDefinition::new("history");
+pub(super) const HISTORY_BY_SEQ: BySeq = TableDefinition::new("history-by-seq");
 pub(super) const META: ByWord = TableDefinition::new("meta");
 
 const WORD_FORMAT: &str = "format";

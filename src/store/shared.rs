@@ -63,11 +63,7 @@ impl Shared {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        Limits {
-            names: self.options.forgotten_names,
-            seconds: self.options.forgotten_seconds,
-            now_unix: self.options.now_unix,
-        }
+        Limits::of(&self.options)
     }
 
     pub(super) fn current(&self) -> Result<Arc<Base>, StoreError> {

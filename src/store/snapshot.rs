@@ -7,9 +7,10 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::StoreError;
 use super::codec::{self, In, Listed};
-use super::records::{Conflict, Doubt, JournalRecord, Journalled};
+use super::records::{Conflict, Doubt, JournalRecord, Journalled, Remembered};
 use super::schema::{
-    CONFLICTS, DOUBTS, FORGOTTEN, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED, records_of,
+    CONFLICTS, DOUBTS, FORGOTTEN, HISTORY, JOURNAL, JOURNAL_BY_SEQ, LIST, Ledger, META, UNCONFIRMED,
+    records_of,
 };
 use super::shared::{Shared, guarded};
 use crate::list::{Entry, MailboxName, Order};
@@ -113,6 +114,20 @@ impl Snapshot {
         self.read(|| {
             let table = self.base.txn.open_table(FORGOTTEN)?;
             Ok(table.get(self.key(name).as_slice())?.is_some())
+        })
+    }
+
+    /// The latest changes of the name, `most` of them, the oldest first.
+    pub fn history(&self, name: &MailboxName, most: usize) -> Result<Vec<Remembered>, StoreError> {
+        self.read(|| {
+            let table = self.base.txn.open_table(HISTORY)?;
+            let latest = table.range(records_of(name.as_bytes()))?.rev().take(most);
+            let mut found = Vec::new();
+            for record in latest {
+                found.push(Remembered::decode(name.clone(), record?.1.value())?);
+            }
+            found.reverse();
+            Ok(found)
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Job, Machine, Now, State};
 use crate::authority::facts::Facts;
 use crate::list::{Entry, MailboxName};
+use crate::store::Cause;
 
 /// The deletes of the last while.
 #[derive(Default, Debug)]
@@ -54,7 +55,7 @@ impl Machine {
         match facts.entry(name) {
             Ok(None) if !self.poisoned => {
                 let change = Self::put(name, Some(entry.clone()));
-                self.commit(name, vec![change], Some(Some(entry)), None, false);
+                self.commit(name, vec![change], Some((Some(entry), Cause::Guard)), None, false);
             }
             Ok(_) => {}
             Err(why) => self.unreadable(&why),

@@ -7,7 +7,7 @@ use crate::authority::master::{Lost, MasterReply};
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Entry, MailboxName};
 use crate::rules::{Rule, kept};
-use crate::store::{Change, JournalRecord, Verb};
+use crate::store::{Cause, Change, JournalRecord, Verb};
 
 /// Who decides about a name at this moment.
 enum Judge {
@@ -155,7 +155,7 @@ impl Machine {
         }
         if effect != held {
             changes.push(Self::put(&name, effect.clone()));
-            publish = Some(effect);
+            publish = Some((effect, cause(&call)));
         }
         changes.extend(doubt);
         if changes.is_empty() {
@@ -242,7 +242,7 @@ impl Machine {
         let unrecorded = if in_doubt { Outcome::Unavailable } else { Outcome::Done };
         self.note(&call, &held, &effect);
         let mut changes = Vec::new();
-        let publish = (effect != held).then(|| effect.clone());
+        let publish = (effect != held).then(|| (effect.clone(), cause(&call)));
         if publish.is_some() {
             changes.push(Self::put(&name, effect));
         }
@@ -269,6 +269,15 @@ impl Machine {
             self.out.push(Decision::Reconnect);
             self.master_lost(lost.to_string(), now);
         }
+    }
+}
+
+fn cause(call: &Call) -> Cause {
+    let (identity, peer) = (call.origin.identity.to_string(), call.origin.peer.to_string());
+    match call.id {
+        Some(_) => Cause::Asked { identity, peer },
+        // Nobody waits for it: an operation of his that came to nothing.
+        None => Cause::TakenBack { identity, peer },
     }
 }
 

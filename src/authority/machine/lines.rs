@@ -4,7 +4,7 @@ use super::{BarrierId, Counted, Decision, Job, Machine, Now, State};
 use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::master::Lost;
 use crate::list::{Entry, MailboxName, is_delete_mark};
-use crate::store::{Change, Conflict};
+use crate::store::{Cause, Change, Conflict};
 
 impl Machine {
     /// The master changed a name, or tells of a change of ours.
@@ -94,7 +94,7 @@ impl Machine {
         if unconfirmed {
             changes.push(Change::Confirm { name: name.clone() });
         }
-        self.commit(name, changes, Some(line), None, false);
+        self.commit(name, changes, Some((line, Cause::Master)), None, false);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ use super::guard::Guard;
 use super::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Entry, MailboxName};
 use crate::rules::{Rule, kept};
-use crate::store::{Change, Doubt};
+use crate::store::{Cause, Change, Deed, Doubt};
 use burst::Burst;
 use replay::Replay;
 
@@ -199,6 +199,8 @@ pub struct Machine {
     /// Counts the times the master was lost. A reply to a question from before proves nothing about a list
     /// that came after.
     era: u64,
+    /// The time of the event that is being handled.
+    unix: u64,
     commits: HashMap<CommitId, MailboxName>,
     /// What the master is known to hold where it is not what the list holds (or held, see `listed`).
     theirs: HashMap<MailboxName, Option<Entry>>,
@@ -241,6 +243,7 @@ impl Machine {
             names: HashMap::new(),
             sends: HashMap::new(),
             era: 0,
+            unix: 0,
             commits: HashMap::new(),
             theirs: HashMap::new(),
             unfinished: HashSet::new(),
@@ -286,6 +289,7 @@ impl Machine {
 
     /// Takes one event; the decisions are to be carried out in their order.
     pub fn handle(&mut self, event: Event, now: Now, facts: &dyn Facts) -> Vec<Decision> {
+        self.unix = now.unix;
         match event {
             Event::Call(id, write, origin, expires) => {
                 let name = write.name().clone();
@@ -369,8 +373,8 @@ impl Machine {
     fn commit(
         &mut self,
         name: &MailboxName,
-        changes: Vec<Change>,
-        publish: Option<Option<Entry>>,
+        mut changes: Vec<Change>,
+        publish: Option<(Option<Entry>, Cause)>,
         mut answer: Option<Answer>,
         settles: bool,
     ) {
@@ -384,7 +388,12 @@ impl Machine {
         self.commits.insert(id, name.clone());
         let settles = settles.then_some(self.era);
         self.occupy(name, Busy::Committing { answer, settles });
-        let publish = publish.map(|entry| (name.clone(), entry));
+        let publish = publish.map(|(after, cause)| {
+            let (state, at_unix) = (self.state.word().to_owned(), self.unix);
+            let deed = Deed { name: name.clone(), after: after.clone(), cause, state, at_unix };
+            changes.insert(0, Change::Remember(deed));
+            (name.clone(), after)
+        });
         self.out.push(Decision::Commit { id, changes, publish });
     }
 

@@ -4,7 +4,7 @@ use super::{Answer, CallId, Job, Machine, State};
 use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::write::{Outcome, Refusal};
 use crate::list::{Entry, MailboxName};
-use crate::store::{Change, Doubt};
+use crate::store::{Cause, Change, Doubt};
 
 /// Whose word counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,7 @@ impl Machine {
                 changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
                 if theirs != ours {
                     changes.push(Self::put(name, theirs.clone()));
-                    publish = Some(theirs);
+                    publish = Some((theirs, Cause::Person));
                 }
             }
             Keep::Ours => {

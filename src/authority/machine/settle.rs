@@ -6,7 +6,7 @@ use crate::authority::facts::{Facts, Unreadable};
 use crate::authority::master::{Lost, MasterReply};
 use crate::authority::write::Write;
 use crate::list::{Entry, EntryState, MailboxName, Step};
-use crate::store::{Change, Conflict, Doubt};
+use crate::store::{Cause, Change, Conflict, Doubt};
 
 impl Machine {
     /// Remembers what the master holds now, as long as that matters.
@@ -105,7 +105,13 @@ impl Machine {
     /// An XFER never came to its end: the mailbox is live where it was, as it was before the DEACTIVATE.
     fn revive(&mut self, name: &MailboxName, entry: Option<Entry>) {
         self.settle_next(name);
-        self.commit(name, vec![Self::put(name, entry.clone())], Some(entry), None, false);
+        self.commit(
+            name,
+            vec![Self::put(name, entry.clone())],
+            Some((entry, Cause::Unfinished)),
+            None,
+            false,
+        );
     }
 
     fn adopt(
@@ -119,10 +125,15 @@ impl Machine {
         if unconfirmed {
             changes.push(Change::Confirm { name: name.clone() });
         }
-        self.conclude(name, changes, Some(theirs));
+        self.conclude(name, changes, Some((theirs, Cause::Master)));
     }
 
-    fn conclude(&mut self, name: &MailboxName, changes: Vec<Change>, publish: Option<Option<Entry>>) {
+    fn conclude(
+        &mut self,
+        name: &MailboxName,
+        changes: Vec<Change>,
+        publish: Option<(Option<Entry>, Cause)>,
+    ) {
         if self.state == State::Following {
             self.theirs.remove(name);
         }

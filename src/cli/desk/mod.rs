@@ -18,6 +18,7 @@ mod audit;
 mod backup;
 mod conflicts;
 mod frontend;
+mod history;
 mod list;
 mod plan;
 mod queue;
@@ -132,6 +133,7 @@ impl Desk {
                 self.order(Order::Expect { server: server.bytes()?, time }).await
             }
             Ask::List(ask) => list::attend(&self, ask, session).await,
+            Ask::History { name, most } => history::attend(&self, &name, most, session.replies).await,
             Ask::Audit { fix } => in_json(audit::attend(&self, fix, &session.replies).await?),
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }

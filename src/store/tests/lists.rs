@@ -7,7 +7,7 @@ use super::model::{View, numbered, synced};
 use super::random::calls;
 use super::sim::SimDisk;
 use crate::list::{Entry, MailboxName, Order, slave_drops};
-use crate::store::{Change, Cursor, EntryRef, Options, Snapshot, Store, StoreError};
+use crate::store::{Cause, Change, Cursor, Deed, EntryRef, Options, Snapshot, Store, StoreError};
 
 fn names(snapshot: &Snapshot) -> Vec<String> {
     let listed = snapshot.chunk(None, usize::MAX).unwrap();
@@ -52,6 +52,40 @@ async fn a_stream_tells_what_a_slave_may_drop_over_a_forgotten_name() {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(again, ["user.foo-x"]);
+}
+
+#[tokio::test]
+async fn the_history_of_a_name_says_who_and_what_before_and_is_not_too_old() {
+    static NOW: AtomicU64 = AtomicU64::new(1000);
+    let options = Options { history_seconds: 60, now_unix: || NOW.load(Relaxed), ..Options::default() };
+    let disk = SimDisk::new();
+    let store = Store::open_on(disk.clone(), options.clone()).unwrap();
+    let name = name("user.a");
+    let changed = |n: Option<u64>| {
+        let after = n.map(numbered);
+        let cause = Cause::Asked { identity: "murder".to_owned(), peer: "[::1]:7".to_owned() };
+        let (state, at_unix) = ("standing-in".to_owned(), NOW.load(Relaxed));
+        let change = after.clone().map_or(remove("user.a"), |entry| put("user.a", &entry));
+        vec![Change::Remember(Deed { name: name.clone(), after, cause, state, at_unix }), change]
+    };
+    let told = |store: &Store, most| -> Vec<(Option<Entry>, Option<Entry>)> {
+        let history = store.snapshot().unwrap().history(&name, most).unwrap();
+        history.into_iter().map(|past| (past.before, past.deed.after)).collect()
+    };
+    for n in [Some(1), Some(2), None] {
+        store.commit(changed(n)).await.unwrap();
+        NOW.fetch_add(20, Relaxed);
+    }
+    let all = [(None, Some(numbered(1))), (Some(numbered(1)), Some(numbered(2))), (Some(numbered(2)), None)];
+    assert_eq!(told(&store, 10), all);
+    assert_eq!(told(&store, 1), all[2..]);
+    store.commit(vec![Change::SetOrder(Order::Raw)]).await.unwrap();
+    drop(store);
+    let store = Store::open_on(disk, options).unwrap();
+    assert_eq!(told(&store, 10), all, "kept over a restart, and whatever the order");
+    NOW.store(1000 + 20 + 61, Relaxed);
+    store.commit(vec![remove("user.unheard-of")]).await.unwrap();
+    assert_eq!(told(&store, 10), all[2..]);
 }
 
 #[tokio::test]

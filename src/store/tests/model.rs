@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::list::{Acl, Entry, Location, MailboxName, Order};
 use crate::store::{
-    Change, Conflict, Cursor, Doubt, EntryRef, JournalRecord, Journalled, Stats, Store, StoreError, Synced,
+    Change, Conflict, Cursor, Doubt, EntryRef, JournalRecord, Journalled, Remembered, Stats, Store,
+    StoreError, Synced,
 };
 
 /// What can be read from a store, but for what depends on how it was used ([`Stats::calls`] and the like).
@@ -18,6 +19,8 @@ pub(super) struct View {
     doubts: Vec<(MailboxName, Vec<Doubt>)>,
     conflicts: Vec<Conflict>,
     unconfirmed: Vec<(MailboxName, Option<Entry>)>,
+    /// Of all names that are or were in the list.
+    history: Vec<Remembered>,
     stats: Stats,
 }
 
@@ -29,6 +32,7 @@ pub(super) struct Model {
     doubts: BTreeMap<Vec<u8>, BTreeMap<u64, Doubt>>,
     conflicts: BTreeMap<Vec<u8>, Conflict>,
     unconfirmed: BTreeMap<Vec<u8>, Option<Entry>>,
+    history: Vec<Remembered>,
     seq: u64,
     order: Order,
     synced: Option<Synced>,
@@ -61,6 +65,10 @@ impl Model {
                 if self.list.remove(name.as_bytes()).is_some() {
                     self.forgotten.insert(name.as_bytes().to_vec());
                 }
+            }
+            Change::Remember(deed) => {
+                let before = self.list.get(deed.name.as_bytes()).map(|(entry, _)| entry.clone());
+                self.history.push(Remembered { deed, before });
             }
             Change::Journal(record) => {
                 self.journal.insert(seq, record);
@@ -147,6 +155,10 @@ impl Model {
         let mut unconfirmed: Vec<_> =
             self.unconfirmed.iter().map(|(n, theirs)| (name(n), theirs.clone())).collect();
         unconfirmed.sort_by_key(|(n, _)| self.order.key(n));
+        let history = with_forgotten
+            .iter()
+            .flat_map(|(name, _)| self.history.iter().filter(move |past| past.deed.name == *name).cloned())
+            .collect();
         let active = self.list.values().filter(|(e, _)| e.is_active()).count() as u64;
         let stats = Stats {
             entries: self.list.len() as u64,
@@ -171,7 +183,7 @@ impl Model {
             calls: 0,
             commits: 0,
         };
-        View { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, stats }
+        View { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, history, stats }
     }
 }
 
@@ -235,9 +247,13 @@ impl View {
         for (name, theirs) in &unconfirmed {
             assert_eq!(snapshot.unconfirmed_of(name)?.as_ref(), Some(theirs));
         }
+        let mut history = Vec::new();
+        for (name, _) in &with_forgotten {
+            history.extend(snapshot.history(name, usize::MAX)?);
+        }
         let stats = Stats { calls: 0, commits: 0, poisoned: None, suspect: None, ..store.stats() };
         assert_eq!((snapshot.seq(), snapshot.order()), (stats.seq, stats.order));
-        Ok(Self { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, stats })
+        Ok(Self { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, history, stats })
     }
 
     pub(super) fn seq(&self) -> u64 {

@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use super::model::{Model, View, numbered, synced};
 use super::sim::SimDisk;
 use crate::list::{Entry, MailboxName, Order};
-use crate::store::{Change, Conflict, Doubt, JournalRecord, Options, Store, Verb};
+use crate::store::{Cause, Change, Conflict, Deed, Doubt, JournalRecord, Options, Store, Verb};
 
 /// What happens to a store.
 #[derive(Clone, Debug)]
@@ -31,6 +31,15 @@ fn entry() -> impl Strategy<Value = Entry> {
     (0..30_u64).prop_map(numbered)
 }
 
+fn cause() -> impl Strategy<Value = Cause> {
+    let who = || ("[a-z]{0,6}", "[0-9.:]{0,9}");
+    prop_oneof![
+        who().prop_map(|(identity, peer)| Cause::Asked { identity, peer }),
+        who().prop_map(|(identity, peer)| Cause::TakenBack { identity, peer }),
+        prop_oneof![Just(Cause::Master), Just(Cause::Person), Just(Cause::Guard), Just(Cause::Unfinished)],
+    ]
+}
+
 pub(in crate::store) fn change() -> impl Strategy<Value = Change> {
     let optional = || proptest::option::of(entry());
     prop_oneof![
@@ -52,6 +61,11 @@ pub(in crate::store) fn change() -> impl Strategy<Value = Change> {
                 peer: format!("[::1]:{at_unix}"),
                 at_unix,
             })
+        }),
+        3 => (name(), optional(), cause(), 0..100_u64).prop_map(|(name, after, cause, nth)| {
+            // In the future, so that it is not dropped for its age.
+            let at_unix = (1 << 40) + nth;
+            Change::Remember(Deed { name, after, cause, state: "standing-in".to_owned(), at_unix })
         }),
         3 => (name(), 0..60_u64).prop_map(|(name, upto)| Change::Settle { name, upto }),
         3 => (name(), optional(), 0..100_u64).prop_map(|(name, effect, at_unix)| Change::Doubt {

@@ -17,6 +17,8 @@ pub(in super::super) struct ModelStore {
     pub(in super::super) conflicts: BTreeMap<Vec<u8>, Conflict>,
     pub(in super::super) unconfirmed: BTreeMap<Vec<u8>, Option<Entry>>,
     pub(in super::super) forgotten: BTreeSet<Vec<u8>>,
+    /// The reason that was put on record for the next change of the list.
+    pub(in super::super) reason: Option<(MailboxName, Option<Entry>)>,
     /// What the list was when the master's dump began.
     pub(in super::super) listed: List,
     pub(in super::super) seq: u64,
@@ -29,7 +31,16 @@ pub(in super::super) struct ModelStore {
 impl ModelStore {
     pub(super) fn apply(&mut self, change: &Change) {
         let key = |name: &MailboxName| name.as_bytes().to_vec();
+        let changed = match change {
+            Change::Put { name, entry } => Some((name.clone(), Some(entry.clone()))),
+            Change::Remove { name } => Some((name.clone(), None)),
+            _ => None,
+        };
+        if changed.is_some() {
+            assert_eq!(self.reason.take(), changed, "the list changes, and who was behind it is on record");
+        }
         match change {
+            Change::Remember(deed) => self.reason = Some((deed.name.clone(), deed.after.clone())),
             Change::Put { name, entry } => {
                 self.list.insert(key(name), entry.clone());
                 self.versions.insert(key(name), self.seq);
