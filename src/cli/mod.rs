@@ -18,6 +18,7 @@ mod plan;
 mod queue;
 mod reload;
 mod reseed;
+mod retire;
 mod serve;
 mod status;
 mod talk;
@@ -190,6 +191,9 @@ enum Command {
         #[command(flatten)]
         manner: Manner,
     },
+    /// Mark the state of a Ravenry that is not running: the murder was pointed past it. What it has on disk is then
+    /// neither served nor replayed before it was compared with the master, however soon it is started again.
+    Retire,
     /// Write what is made from the program itself.
     #[command(hide = true)]
     Generate {
@@ -273,6 +277,7 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
             operate::run(&config, &Ask::AllowRemovals { server, count }, &done)
         }
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
+        Command::Retire => retire::run(&config),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {
             operate::run(&config, &Ask::Follow, "the master is asked for its list; see `ravenry status`")

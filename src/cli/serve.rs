@@ -185,7 +185,7 @@ impl Signals {
     }
 }
 
-fn open_store(config: &Config) -> Result<Store, Failure> {
+pub(super) fn open_store(config: &Config) -> Result<Store, Failure> {
     let dir = config.state_dir.join("list");
     let options = StoreOptions {
         cache_bytes: config.store.cache.get(),
