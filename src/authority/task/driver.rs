@@ -168,7 +168,12 @@ impl Driver {
             self.pulse.beat();
             // Not biased: a long list of the master's must not keep callers waiting, nor they it.
             tokio::select! {
-                Some(done) = self.finished.recv() => self.finished(done),
+                Some(done) = self.finished.recv() => {
+                    if matches!(done, Done::Barrier(..)) {
+                        self.catch_up(&mut link).await;
+                    }
+                    self.finished(done);
+                }
                 Some(event) = link.recv() => self.linked(event).await,
                 command = commands.recv() => match command {
                     None => return,
@@ -178,10 +183,7 @@ impl Driver {
                         return;
                     }
                     Some(Command::Fence(reply)) => {
-                        // What the barrier covers was handed over before it returned: take it in first.
-                        while let Ok(event) = link.try_recv() {
-                            self.linked(event).await;
-                        }
+                        self.catch_up(&mut link).await;
                         let at = unix();
                         self.standing.send_if_modified(|s| s.last_barrier_unix.replace(at) != Some(at));
                         self.committer.fence(reply);
@@ -193,6 +195,15 @@ impl Driver {
                 },
                 _ = tick.tick() => self.tick(),
             }
+        }
+    }
+
+    /// Takes in what a barrier that has passed covers: it was handed over before, but on another way. Otherwise
+    /// a line that is older than a write of ours would be taken for the master's last word.
+    async fn catch_up(&mut self, link: &mut mpsc::Receiver<LinkEvent>) {
+        for _ in 0..link.len() {
+            let Ok(event) = link.try_recv() else { return };
+            self.linked(event).await;
         }
     }
 
@@ -530,6 +541,8 @@ impl Driver {
         let deadline = tokio::time::Instant::now() + STOP_BOUND;
         while !self.sends.is_empty() {
             match tokio::time::timeout_at(deadline, self.finished.recv()).await {
+                // Nobody listens to the stream any more: lines that wait for a barrier may be old.
+                Ok(Some(Done::Barrier(..))) => {}
                 Ok(Some(done)) => self.finished(done),
                 Ok(None) | Err(_) => break,
             }
@@ -544,7 +557,9 @@ impl Driver {
             return;
         }
         while let Ok(done) = self.finished.try_recv() {
-            self.finished(done);
+            if !matches!(done, Done::Barrier(..)) {
+                self.finished(done);
+            }
         }
         if self.machine.state() != State::Learning {
             let attended = vec![Change::Attended { at_unix: unix() }];

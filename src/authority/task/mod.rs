@@ -15,5 +15,7 @@ mod handle;
 mod intake;
 mod monitor;
 mod pulse;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{Authority, Options, Order, Passage, Standing, Stopped};
