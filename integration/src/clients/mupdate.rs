@@ -149,6 +149,11 @@ impl Mupdate {
         &mut self.wire
     }
 
+    /// See [`Wire::into_std`].
+    pub fn into_std(self) -> Result<std::net::TcpStream> {
+        self.wire.into_std()
+    }
+
     /// Authenticates with PLAIN.
     pub async fn authenticate(&mut self, user: &str, password: &str) -> Result<MupdateReply> {
         let response = BASE64_STANDARD.encode(format!("\0{user}\0{password}"));

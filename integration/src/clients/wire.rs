@@ -95,6 +95,12 @@ impl Wire {
         Ok(self.frames.rest())
     }
 
+    /// The socket itself, nonblocking, for who must see at an exact moment what has arrived. Nothing may be unread.
+    pub fn into_std(mut self) -> Result<std::net::TcpStream> {
+        anyhow::ensure!(self.frames.rest().is_empty(), "something was left unread");
+        Ok(self.stream.into_std()?)
+    }
+
     async fn read(&mut self) -> Result<bool> {
         let mut buffer = [0; 16 * 1024];
         let length = within(self.patience, "waiting for the peer to say something", async {
