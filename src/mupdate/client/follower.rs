@@ -38,6 +38,8 @@ enum End {
     Link(LinkError),
     Silent(Duration),
     Restarted,
+    /// The list ended after so many names; so little tells nothing of those that are missing.
+    CutShort(u64, String),
     /// Nobody listens to us any more.
     Unwanted,
 }
@@ -48,11 +50,26 @@ impl From<LinkError> for End {
     }
 }
 
+impl End {
+    /// In words; `None` when nobody listens.
+    fn why(self) -> Option<String> {
+        Some(match self {
+            Self::Unwanted => return None,
+            Self::Link(error) => error.to_string(),
+            Self::Silent(waited) => format!("no answer for {} ms", waited.as_millis()),
+            Self::Restarted => "connecting anew".to_owned(),
+            Self::CutShort(names, why) => format!("the list broke off after {names} names: {why}"),
+        })
+    }
+}
+
 /// A connection that is being followed.
 struct Following {
     connection: Connection,
     epoch: LinkEpoch,
     complete: bool,
+    /// How many names of the list came, until it was complete.
+    names: u64,
     began: Instant,
     last_byte: Instant,
     noops: u64,
@@ -80,13 +97,8 @@ impl Follower {
             self.epoch.0 += 1;
             let began = Instant::now();
             let end = self.follow().await;
-            let why = match end {
-                End::Unwanted => return,
-                End::Link(error) => error.to_string(),
-                End::Silent(waited) => format!("no answer for {} ms", waited.as_millis()),
-                End::Restarted => "connecting anew".to_owned(),
-            };
-            let restarted = why == "connecting anew";
+            let restarted = matches!(end, End::Restarted);
+            let Some(why) = end.why() else { return };
             if self.events.send(LinkEvent::Down(self.epoch, why)).await.is_err() {
                 return;
             }
@@ -138,6 +150,7 @@ impl Follower {
             connection,
             epoch: self.epoch,
             complete: false,
+            names: 0,
             began: now,
             last_byte: now,
             noops: 0,
@@ -152,6 +165,10 @@ impl Follower {
         }
         match end {
             Ok(never) => match never {},
+            Err(end @ (End::Link(_) | End::Silent(_))) if !following.complete && following.names > 0 => {
+                let names = following.names;
+                end.why().map_or(End::Unwanted, |why| End::CutShort(names, why))
+            }
             Err(end) => end,
         }
     }
@@ -183,6 +200,8 @@ impl Follower {
     }
 
     async fn take(&mut self, following: &mut Following, line: ServerLine) -> Result<(), End> {
+        let listed = matches!(line, ServerLine::Mailbox { .. } | ServerLine::Reserve { .. });
+        following.names += u64::from(listed && !following.complete);
         match line {
             ServerLine::Mailbox { mailbox, location, acl, .. } => {
                 following.batch.push(known(entry_of(&mailbox, &location, Some(&acl))?));
