@@ -1,0 +1,95 @@
+//! A reseed is one thing at a time, and one that was killed half-way ends as one that was not.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use ravenry_integration::agreement::Agreement;
+use ravenry_integration::deadline::eventually;
+use ravenry_integration::engine::Output;
+use ravenry_integration::murder::{Dump, Plan};
+use ravenry_integration::stage::Stage;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// What the command line answers when what was asked for cannot be had.
+const UNAVAILABLE: i64 = 69;
+
+/// So many mailboxes, so slowly given to the master that there is a middle.
+const FOLDERS: usize = 24;
+const SLOWLY: &str = "[guard]\nat_least = 2\n\n[replay]\nrate = 2\n";
+
+/// The master holds so much when the power goes.
+const HALF_WAY: usize = 6;
+
+fn said(output: &Output) -> String {
+    format!("{}{}", output.stdout, output.stderr)
+}
+
+fn is_refused(output: &Output) -> Result<()> {
+    let text = said(output);
+    let why = text.contains("a reseed is under way") || text.contains("a reseed goes on");
+    ensure!(output.exit == UNAVAILABLE && why, "a second reseed was not refused: {output:?}");
+    Ok(())
+}
+
+/// Every frontend has the whole list, and only that.
+async fn frontends_hold(stage: &Stage, list: &Dump) -> Result<()> {
+    for frontend in stage.murder.frontends() {
+        ensure!(frontend.dump().await? == *list, "{} is not what it was", frontend.name());
+    }
+    Ok(())
+}
+
+/// Once the master holds half of it, a second reseed is tried, and the power of Ravenry goes.
+async fn interfere(stage: &Stage, good: &Dump) -> Result<usize> {
+    let (half, _) = eventually(SOON, "the master holding half of the list", async || {
+        let held = stage.murder.mm.dump().await?.0.len();
+        Ok((held >= HALF_WAY).then_some(held))
+    })
+    .await?;
+    ensure!(half < good.0.len(), "the reseed was too fast to be killed in the middle");
+    is_refused(&stage.ravenry.cli(&["reseed", "--yes"]).await?)?;
+    stage.ravenry.signal("KILL").await?;
+    Ok(stage.murder.mm.dump().await?.0.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_reseed_is_refused_and_one_killed_half_way_ends_the_same() -> Result<()> {
+    let mut stage = Stage::start(Plan::chosen()?, SLOWLY).await?;
+    stage.murder.create_user("alice", &stage.murder.be1).await?;
+    let mut alice = stage.murder.fe1.imap("alice").await?;
+    for folder in 0..FOLDERS {
+        alice.create(&format!("INBOX.{folder:02}")).await?.ok()?;
+    }
+    stage.agreement().await?.reached_within(SOON).await?;
+    let good = stage.murder.mm.dump().await?;
+
+    stage.murder.mm.stop_cyrus().await?;
+    stage.murder.mm.lose_list().await?;
+    stage.murder.mm.start_cyrus().await?;
+    stage.ravenry.wait_for_state("holding", SOON).await?;
+    // From here on the master must live.
+    let agreement = Agreement::begin(&stage.murder).await?.with_ravenry(stage.ravenry.address());
+    let (killed, half) = tokio::join!(stage.ravenry.cli(&["reseed", "--yes"]), interfere(&stage, &good));
+    let (killed, half) = (killed?, half?);
+    ensure!(killed.exit != 0, "a reseed that was killed said that it was done: {killed:?}");
+    ensure!(half < good.0.len(), "the master had everything when Ravenry was killed");
+    frontends_hold(&stage, &good).await?;
+
+    // It goes on by itself. Run again meanwhile, it is refused; run again afterwards, it has nothing to do.
+    stage.ravenry.crash_and_restart().await?;
+    stage.ravenry.wait_for(SOON, "an answer", |_| true).await?;
+    is_refused(&stage.ravenry.cli(&["reseed", "--yes"]).await?)?;
+    stage.ravenry.wait_for_state("following", SOON).await?;
+    let again = stage.ravenry.cli(&["reseed", "--yes"]).await?.success()?;
+    ensure!(said(&again).contains("takes 0 changes"), "{again:?}");
+    stage.ravenry.wait_for_state("following", SOON).await?;
+
+    let rebuilt = stage.murder.mm.dump().await?;
+    ensure!(rebuilt == good, "the master does not hold what it held: {rebuilt:?}");
+    ensure!(rebuilt.0.values().all(|entry| !entry.is_local()), "the master lacks the remote flag");
+    frontends_hold(&stage, &good).await?;
+    agreement.reached_within(SOON).await?;
+    stage.ravenry.cli(&["plan"]).await?.success()?;
+    stage.stop().await
+}
