@@ -15,6 +15,9 @@ pub struct Status {
     pub since: u64,
     /// Why.
     pub reason: String,
+    /// It runs in the shadow of the murder: nobody is served, nothing is changed.
+    #[serde(default)]
+    pub shadow: bool,
     /// An operator keeps it standing in.
     pub held_by_operator: bool,
     /// Names in the list.
@@ -231,6 +234,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<14} {value}");
         let held = if self.held_by_operator { ", held by an operator" } else { "" };
+        if self.shadow {
+            row("mode", "shadow: nobody is served, nothing is changed".into())?;
+        }
         row("state", format!("{}{held}, since {}", self.state, ago(self.since)))?;
         row("reason", self.reason.clone())?;
         let master = &self.master;

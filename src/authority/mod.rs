@@ -10,6 +10,7 @@
 //! | [`guard`] | when a master's list is too poor to be believed |
 //! | [`plan`] | what would happen, without doing it |
 //! | [`feed`] | every change, from the list to the streams |
+//! | [`shadow`] | a master that is only looked at |
 //! | [`task`] | carries the machine's decisions out |
 //!
 //! The faces in [`crate::mupdate`] implement [`master::Master`] and speak to [`namespace::Namespace`]; they
@@ -26,5 +27,6 @@ pub mod master;
 pub mod namespace;
 pub mod plan;
 mod recorded;
+pub mod shadow;
 pub mod task;
 pub mod write;

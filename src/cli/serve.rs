@@ -19,8 +19,9 @@ use crate::admin::server::{ControlSocket, Operator};
 use crate::admin::web::Web;
 use crate::authority::guard::Guard;
 use crate::authority::machine::{Policy, State};
+use crate::authority::shadow::Shadow;
 use crate::authority::task::{Authority, Options};
-use crate::config::{Config, Severity};
+use crate::config::{Config, Mode, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::secret::Secret;
@@ -51,6 +52,8 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
+    let shadow = config.mode == Mode::Shadow;
+    let config = if shadow { config.without_faces() } else { config };
     let unavailable = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(exit::UNAVAILABLE, format!("{what}: {error}"))
     };
@@ -60,10 +63,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
     Metric::ConfigReloadSuccess.set(1.0);
     Metric::ConfigReloadTime.set(unix() as f64);
     let store = open_store(&config)?;
+    if shadow {
+        nothing_owed(&store)?;
+        tracing::warn!("shadow mode: nobody is served and nothing is changed");
+    }
     let (events, link_events) = mpsc::channel(64);
     let to_master = link_config(&config)?;
     let link = MasterLink::spawn(to_master.clone(), events);
-    let authority = Authority::spawn(store, Arc::new(link), link_events, options(&config));
+    let authority = Authority::spawn(store, Shadow::over(link, shadow), link_events, options(&config));
     let mut reload = Reload::default();
     let server = Server::new(server_config(&config, &mut reload)?, Arc::new(authority.clone()))
         .map_err(|error| unavailable("threads for the murder's streams", &error))?;
@@ -117,6 +124,17 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     let _ = control.await;
     outcome
+}
+
+/// What was decided here and the master has not heard of would never reach it from the shadow.
+fn nothing_owed(store: &Store) -> Result<(), Failure> {
+    let stats = store.stats();
+    if stats.journal_records == 0 && stats.doubts == 0 && stats.reseeding.is_none() {
+        return Ok(());
+    }
+    let why = "the master has not heard of all that was decided here: run it with mode = \"serve\" until `ravenry status` \
+               says following";
+    Err(Failure::new(exit::CONFIG, format!("mode = \"shadow\": {why}")))
 }
 
 async fn wait_for_failure(faces: tokio::task::JoinHandle<Result<(), Failure>>) -> Result<(), Failure> {
@@ -224,17 +242,19 @@ pub(super) fn guard(config: &Config) -> Guard {
 }
 
 fn options(config: &Config) -> Options {
+    let shadow = config.mode == Mode::Shadow;
     let policy = Policy {
         guard: guard(config),
         deadline: config.master.deadline.get(),
         short_deadline: config.master.short_deadline.get(),
         replay_concurrency: config.replay.concurrency,
         replay_rate: config.replay.rate,
-        burst: config.guard.burst.get(),
+        // In shadow nothing comes through us, and every deletion would count.
+        burst: if shadow { Duration::ZERO } else { config.guard.burst.get() },
         postpone: config.replay.postpone.get(),
         ..Policy::default()
     };
-    Options { policy, max_unattended: config.max_unattended.get() }
+    Options { policy, max_unattended: config.max_unattended.get(), shadow }
 }
 
 fn server_config(config: &Config, reload: &mut Reload) -> Result<ServerConfig, Failure> {

@@ -51,6 +51,9 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Whether the murder is served.
+    #[serde(default)]
+    pub mode: Mode,
     /// Everything of a run lives here.
     #[serde(default = "defaults::state_dir")]
     pub state_dir: PathBuf,
@@ -84,6 +87,26 @@ pub struct Config {
     pub admin: Admin,
     /// Metrics for Prometheus.
     pub metrics: Option<Metrics>,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Stand between the murder and its master.
+    #[default]
+    Serve,
+    /// Follow the master, keep the list, count what would have been done; listen for nobody and change nothing.
+    Shadow,
+}
+
+impl Config {
+    /// The same for a run in the shadow of the murder: no face listens.
+    #[must_use]
+    pub fn without_faces(mut self) -> Self {
+        self.mupdate.listen.clear();
+        Self { lmtp: None, imap: None, ..self }
+    }
 }
 
 /// `[mupdate]`

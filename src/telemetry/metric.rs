@@ -128,6 +128,8 @@ metrics! {
         "Deletes sent to the master of names that it did not hold; sent by a backend, each would have crashed it";
     BypassedChanges = Counter "ravenry_bypassed_changes_total" in Count by &[("server", OPEN)],
         "Changes made at the master behind Ravenry's back, by the server in the mailbox's location";
+    ShadowedChanges = Counter "ravenry_shadowed_changes_total" in Count by &[("server", OPEN)],
+        "In shadow mode: changes that Ravenry would have had to decide about or forward, by the server in the mailbox's location";
     Streams = Gauge "ravenry_streams" in Count by &[],
         "Frontends connected to the stream";
     StreamLagMax = Gauge "ravenry_stream_lag_max" in Count by &[],

@@ -20,10 +20,10 @@ impl Machine {
     /// it is not done, and we stand in.
     pub(super) fn is_burst(&mut self, name: &MailboxName, held: &Entry, now: Now, facts: &dyn Facts) -> bool {
         // Mailboxes that wait for their deletion go in bursts: cyr_expire.
-        if name.is_deleted() || self.is_expected(held, now) {
+        let window = self.policy.burst;
+        if window.is_zero() || name.is_deleted() || self.is_expected(held, now) {
             return false;
         }
-        let window = self.policy.burst;
         let deletes = &mut self.burst.deletes;
         while deletes.front().is_some_and(|(at, ..)| now.since_start.saturating_sub(*at) > window) {
             deletes.pop_front();

@@ -82,6 +82,7 @@ pub(super) struct Driver {
     attended: Instant,
     standing: watch::Sender<Standing>,
     pulse: Pulse,
+    shadow: bool,
 }
 
 fn unix() -> u64 {
@@ -146,6 +147,7 @@ impl Driver {
             attended: now,
             standing,
             pulse,
+            shadow: options.shadow,
         };
         if stats.held {
             driver.feed_machine(Event::StandIn);
@@ -487,7 +489,7 @@ impl Driver {
             Decision::ForgetListed => self.facts.listed = None,
             Decision::Enter(state, reason) => self.entered(state, reason),
             Decision::Notice(text) => tracing::warn!("{text}"),
-            Decision::Count(counted) => monitor::count(&counted),
+            Decision::Count(counted) => monitor::count(&counted, self.shadow),
         }
     }
 

@@ -28,11 +28,13 @@ pub struct Options {
     pub policy: Policy,
     /// A list on disk that was not served for longer than this is not believed.
     pub max_unattended: Duration,
+    /// The murder is not pointed at us: what the master changes did not go past us, it never came.
+    pub shadow: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: Policy::default(), max_unattended: Duration::from_secs(3600) }
+        Self { policy: Policy::default(), max_unattended: Duration::from_secs(3600), shadow: false }
     }
 }
 

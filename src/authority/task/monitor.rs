@@ -10,10 +10,11 @@ use crate::telemetry::metric::Metric;
 /// Servers that are counted one by one; a murder has some tens. The rest are counted as `other`.
 const SERVERS: usize = 256;
 
-pub(super) fn count(counted: &Counted) {
+pub(super) fn count(counted: &Counted, shadow: bool) {
     match counted {
         Counted::Bypassed(place) => {
-            Metric::BypassedChanges.count_for(&[("server", server(place.as_ref()))], 1);
+            let metric = if shadow { Metric::ShadowedChanges } else { Metric::BypassedChanges };
+            metric.count_for(&[("server", server(place.as_ref()))], 1);
         }
         Counted::Conflict => Metric::ConflictsFound.count(1),
         Counted::GuardTripped => Metric::GuardTrips.count(1),

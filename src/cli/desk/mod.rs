@@ -35,13 +35,13 @@ use serde_json::Value;
 use super::deliveries::Deliveries;
 use super::imap_face::Clients;
 use super::serve::{guard, unix};
-use crate::admin::Ask;
 use crate::admin::server::{Operator, Session};
 use crate::admin::status::Status;
+use crate::admin::{Ask, ConflictsAsk, Keep};
 use crate::authority::guard::Guard;
 use crate::authority::master::BoxFuture;
 use crate::authority::task::{Authority, Order};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
 use crate::spool::Spool;
@@ -62,6 +62,7 @@ pub(super) struct Desk {
     link: Arc<LinkConfig>,
     guard: Guard,
     backends: Option<Arc<Audits>>,
+    shadow: bool,
 }
 
 impl Desk {
@@ -84,6 +85,7 @@ impl Desk {
             master_address: config.master.address.clone(),
             started: unix(),
             turns: Turns::default(),
+            shadow: config.mode == Mode::Shadow,
         }
     }
 
@@ -112,6 +114,9 @@ impl Desk {
     }
 
     async fn attend(self, ask: Ask, session: Session) -> Result<Value, String> {
+        if self.shadow && changes_the_master(&ask) {
+            return Err("in shadow mode nothing is changed at the master, and nobody is stood in for".into());
+        }
         match ask {
             Ask::Status => in_json(Operator::status(&self)),
             Ask::StandIn => self.order(Order::StandIn).await,
@@ -137,6 +142,25 @@ impl Desk {
             Ask::Audit { fix } => in_json(audit::attend(&self, fix, &session.replies).await?),
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }
+    }
+}
+
+/// What only somebody may ask for whom the murder listens to us.
+fn changes_the_master(ask: &Ask) -> bool {
+    match ask {
+        Ask::StandIn | Ask::Follow | Ask::Reseed { .. } | Ask::AllowRemovals { .. } => true,
+        Ask::Audit { fix } => *fix,
+        Ask::Conflicts(ConflictsAsk::Resolve { keep, .. }) => *keep == Keep::Ours,
+        Ask::Conflicts(_)
+        | Ask::Status
+        | Ask::Plan { .. }
+        | Ask::Accept { .. }
+        | Ask::Expect { .. }
+        | Ask::Queue(_)
+        | Ask::Frontend(_)
+        | Ask::List(_)
+        | Ask::History { .. }
+        | Ask::Backup { .. } => false,
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn status(desk: &Desk) -> Status {
         state: standing.state.word().into(),
         since: standing.since_unix,
         reason: standing.reason,
+        shadow: desk.shadow,
         held_by_operator: standing.held,
         entries: stats.entries,
         journal: stats.journalled_names,
