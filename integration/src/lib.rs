@@ -19,5 +19,6 @@ pub mod ravenry;
 pub mod relay;
 pub mod sight;
 pub mod stage;
+pub mod storm;
 pub mod traces;
 pub mod transcript;

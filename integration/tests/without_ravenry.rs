@@ -10,6 +10,7 @@ use anyhow::Result;
 use ravenry_integration::agreement::{Agreement, Difference};
 use ravenry_integration::clients::Completion;
 use ravenry_integration::murder::{Murder, Plan};
+use ravenry_integration::storm::{Storm, deadlock};
 
 /// A frontend learns of a change within the master's 5 s tick; twice that is late.
 const SOON: Duration = Duration::from_secs(10);
@@ -89,5 +90,34 @@ async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
     agreement.reached_within(Duration::from_secs(60)).await?;
     alice.create("INBOX.new").await?.ok()?;
     agreement.reached_within(SOON).await?;
+    murder.stop().await
+}
+
+/// Here a change reaches the frontends by the master's tick, up to 5 s after its backend had the OK: an imapd that
+/// does not find what was just created through the other frontend kicks its slave under the user's lock, and the
+/// slave needs that lock for what it has to store first (Cyrus issue 5926). Users who stay at one frontend get
+/// through, as they do in `renames.rs`: a frontend kicks its slave for what is created through itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_renames_across_frontends_deadlocks_one() -> Result<()> {
+    let murder = Murder::start(Plan::chosen()?).await?;
+    let agreement = Agreement::begin(&murder).await?;
+    let storm = Storm::new(true, Duration::from_secs(15));
+    storm.prepare(&murder).await?;
+    agreement.reached_within(SOON).await?;
+    let aftermath = storm.blow(&murder, "storm").await?;
+    let mut dead = Vec::new();
+    for frontend in murder.frontends() {
+        dead.extend(deadlock(frontend).await?.map(|pair| format!("{}: {pair}", frontend.name())));
+    }
+    println!("{aftermath}{dead:?}");
+    assert!(!aftermath.hung.is_empty() && !dead.is_empty(), "no frontend is dead: {aftermath}{dead:?}");
+
+    // Nothing ends it: nobody does anything any more, and that frontend still lacks what the other nodes have.
+    tokio::time::sleep(SOON).await;
+    for frontend in murder.frontends() {
+        let pair = deadlock(frontend).await?.map(|pair| format!("{}: {pair}", frontend.name()));
+        dead.retain(|before| !before.starts_with(frontend.name()) || Some(before) == pair.as_ref());
+    }
+    assert!(!dead.is_empty(), "every deadlock ended by itself");
     murder.stop().await
 }
