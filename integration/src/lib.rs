@@ -15,6 +15,7 @@ pub mod lmtp_bench;
 pub mod monitors;
 pub mod murder;
 pub mod post;
+pub mod postbox;
 pub mod ravenry;
 pub mod relay;
 pub mod sight;
