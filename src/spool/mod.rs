@@ -264,7 +264,7 @@ impl Spool {
         let shared = Arc::new(Shared::new(disk, options, found.index, found.last_id));
         shared.quarantined.store(found.quarantined, Ordering::Relaxed);
         let mut writer = Writer::new(shared.clone(), found.next_number);
-        writer.rewrite(&found.untrusted)?;
+        writer.distrust(found.untrusted)?;
         let (queue, waiting) = sync_channel(WAITING_CALLS);
         let writer = std::thread::Builder::new()
             .name("spool-writer".to_owned())

@@ -87,6 +87,8 @@ pub(super) struct Writer {
     next_number: u32,
     /// The segment that is being emptied, and what is still to be moved out of it.
     moving: Option<(u32, VecDeque<QueueId>)>,
+    /// What the last run may not have brought to the disk, where there was no room yet to write it again.
+    untrusted: Vec<QueueId>,
 }
 
 /// A group on its way to the disk.
@@ -100,7 +102,7 @@ struct Batch {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, next_number: u32) -> Self {
-        Self { shared, active: None, next_number, moving: None }
+        Self { shared, active: None, next_number, moving: None, untrusted: Vec::new() }
     }
 
     /// Works until every sender is gone and the queue is empty.
@@ -141,7 +143,7 @@ impl Writer {
     fn commit(&mut self, group: Vec<Request>) {
         let mut batch = Batch::default();
         let mut answers = Vec::with_capacity(group.len());
-        let ready = self.ready();
+        let ready = self.trust().and_then(|()| self.ready());
         if let Ok(active) = &ready {
             self.take_up_unwritten(*active, &mut batch);
         }
@@ -425,8 +427,30 @@ impl Writer {
         }
     }
 
+    /// Writes again what the last run may not have brought to the disk. Nothing in there was answered with 250 on the
+    /// strength of an fsync that failed; so on a full disk it can wait, and is delivered meanwhile.
+    pub(super) fn distrust(&mut self, untrusted: Vec<QueueId>) -> Result<(), SpoolError> {
+        self.untrusted = untrusted;
+        match self.trust() {
+            Err(error @ SpoolError::Full(_)) => {
+                tracing::error!(%error, "the queue is delivered, but takes nothing until there is room");
+                Ok(())
+            }
+            trusted => trusted,
+        }
+    }
+
+    fn trust(&mut self) -> Result<(), SpoolError> {
+        let untrusted = std::mem::take(&mut self.untrusted);
+        let trusted = self.rewrite(&untrusted);
+        if trusted.is_err() {
+            self.untrusted = untrusted;
+        }
+        trusted
+    }
+
     /// Writes messages again as they are now, at the end of the log.
-    pub(super) fn rewrite(&mut self, ids: &[QueueId]) -> Result<(), SpoolError> {
+    fn rewrite(&mut self, ids: &[QueueId]) -> Result<(), SpoolError> {
         if ids.is_empty() {
             return Ok(());
         }

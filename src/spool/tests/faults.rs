@@ -114,6 +114,26 @@ async fn a_full_disk_is_survived() {
 }
 
 #[tokio::test]
+async fn a_queue_on_a_full_disk_is_there_after_a_kill_and_takes_more_when_there_is_room() {
+    let (sim, disk) = sim();
+    let spool = Spool::open_on(disk.clone(), small()).unwrap();
+    let first = spool.enqueue(envelope(&["a"]), Body::in_memory(text(3, b'x'))).await.unwrap();
+    // Killed, and not closed in peace: what the last segment speaks of is to be written again.
+    std::mem::forget(spool);
+    sim.fail(Fault { kind: Kind::Write, after: 0, times: usize::MAX, errno: ENOSPC });
+    let spool = Spool::open_on(disk.clone(), small()).unwrap();
+    assert_eq!(spool.ids_after(None, 10), [first]);
+    assert!(spool.message_with_text(first).is_ok(), "it can be delivered");
+    let error = spool.enqueue(envelope(&["b"]), Body::in_memory(text(3, b'y'))).await.unwrap_err();
+    assert_eq!((error.reply().code, error.reply().enhanced), (452, Some([4, 3, 1])));
+    sim.heal();
+    let second = spool.enqueue(envelope(&["b"]), Body::in_memory(text(3, b'y'))).await.unwrap();
+    drop(spool);
+    let spool = Spool::open_on(Arc::new(sim), small()).unwrap();
+    assert_eq!(spool.ids_after(None, 10), [first, second]);
+}
+
+#[tokio::test]
 async fn a_disk_that_fails_to_read_costs_what_cannot_be_read() {
     let (sim, disk) = sim();
     let spool = Spool::open_on(disk.clone(), small()).unwrap();
