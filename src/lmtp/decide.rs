@@ -19,6 +19,8 @@
 
 use ravenry_parsers::lmtp::{Enhanced, Reply};
 
+use crate::rules::{Rule, kept};
+
 /// What is known of the recipient's mailbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Knowledge {
@@ -95,6 +97,7 @@ pub fn decide(heard: Heard, knowledge: Knowledge, defer: Defer) -> Decision {
         (Heard::Reply(reply), knowledge) if says_no_such_mailbox(&reply) => match knowledge {
             Knowledge::Known => queue("the frontend does not know this mailbox yet"),
             Knowledge::Absent => Decision::Pass(reply),
+            Knowledge::Unknown if !kept(Rule::NoRefusalOutOfIgnorance) => Decision::Pass(reply),
             Knowledge::Unknown => Decision::TryLater("whether this mailbox exists is not known now".into()),
         },
         (Heard::Reply(reply), _) => Decision::Pass(reply),
@@ -155,6 +158,23 @@ mod tests {
             denies(550, "5.1.1 User unknown") && denies(550, "User unknown") && denies(550, "5.1.6 Moved")
         );
         assert!(!denies(550, "5.7.1 Not authorized") && !denies(554, "5.1.1 x") && !denies(552, "5.2.2 x"));
+    }
+
+    /// Whether somebody is refused for good when a frontend denies his mailbox and the list cannot tell.
+    fn denies_out_of_ignorance() -> bool {
+        let decision = decide(heard(550, "5.1.1 User unknown"), Knowledge::Unknown, Defer::Queue);
+        matches!(decision, Decision::Pass(reply) if reply.code >= 500)
+    }
+
+    #[test]
+    fn rule_8_nobody_is_refused_for_good_out_of_ignorance() {
+        assert!(!denies_out_of_ignorance());
+    }
+
+    #[test]
+    fn without_rule_8_mail_for_a_new_mailbox_bounces() {
+        let _off = crate::rules::without(Rule::NoRefusalOutOfIgnorance);
+        assert!(denies_out_of_ignorance());
     }
 
     fn any_heard() -> impl Strategy<Value = Heard> {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::failpoint;
 use crate::list::MailboxName;
+use crate::rules::{Rule, kept};
 use crate::telemetry::metric::Metric;
 
 /// Whoever brings messages away, and who knows where to.
@@ -213,7 +214,8 @@ impl Courier {
         fates.extend(wanted.iter().map(|(at, _, reply)| {
             let fate = match &told {
                 Ok(true) => Fate::Returned,
-                Ok(false) => Fate::Failed(reply.clone()),
+                Ok(false) if kept(Rule::OursAfterAcceptance) => Fate::Failed(reply.clone()),
+                Ok(false) => Fate::Returned,
                 Err(_) => Fate::Waiting(Some(reply.clone())),
             };
             (*at, fate)

@@ -55,6 +55,40 @@ async fn report(envelope: Envelope, text: Vec<u8>, reply: Reply, options: Option
     reports.pop().unwrap()
 }
 
+/// Whether a message that is refused, and whose sender cannot be told, is kept where a person sees it.
+async fn is_kept_visibly() -> bool {
+    let (_, disk) = sim();
+    let refusing = Refusing::default();
+    *refusing.reply.lock().unwrap() = Some(unknown());
+    let spool = Spool::open_on(disk, small()).unwrap();
+    spool.start(Ways {
+        backends: Arc::new(refusing),
+        submission: None,
+        route: Arc::new(|_| Some("be1.example.org".into())),
+    });
+    spool.enqueue(envelope(&["a"]), Body::in_memory(text(3, b'x'))).await.unwrap();
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let stats = spool.stats();
+        if stats.messages == 0 || stats.failed == 1 {
+            return stats.messages == 1;
+        }
+        assert!(tokio::time::Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_9_what_can_neither_be_delivered_nor_returned_is_kept_visibly() {
+    assert!(is_kept_visibly().await);
+}
+
+#[tokio::test]
+async fn without_rule_9_it_is_gone() {
+    let _off = crate::rules::without(crate::rules::Rule::OursAfterAcceptance);
+    assert!(!is_kept_visibly().await);
+}
+
 fn unknown() -> Reply {
     Reply::own(550, [5, 1, 1], "User unknown")
 }
