@@ -1,7 +1,7 @@
 //! A storm of renames: what a frontend deadlocks with itself in (Cyrus issue 5926), because it holds a user's lock
 //! while it waits for its own slave, which needs that lock to store what it was sent.
 //!
-//! A storm that crosses, with many users, is more than Ravenry can calm: see docs/architecture.md.
+//! A storm that crosses needs what `[mupdate] frontends` is for.
 
 use std::fmt;
 use std::time::Duration;

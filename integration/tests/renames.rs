@@ -1,10 +1,10 @@
-//! Many renames at once, with the master and without it, each user staying at one of two frontends: every one is
-//! answered and no frontend deadlocks with itself. **Not shown here, because it is not so:** that many users may rename
-//! at one frontend what they created at the other in the same moment; see docs/architecture.md.
+//! Many renames at once, with the master and without it, through two frontends: every one is answered and no frontend
+//! deadlocks with itself. Users who stay at one frontend get through in any case; those who rename at one what they have
+//! just created at the other need `[mupdate] frontends`, without which Ravenry cannot know what a frontend has stored.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ravenry_integration::murder::Plan;
 use ravenry_integration::stage::Stage;
 use ravenry_integration::storm::{Storm, deadlock};
@@ -12,10 +12,19 @@ use ravenry_integration::storm::{Storm, deadlock};
 const SOON: Duration = Duration::from_secs(30);
 const BACK: Duration = Duration::from_secs(60);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_rename_of_users_who_stay_at_one_frontend_is_answered() -> Result<()> {
-    let storm = Storm::new(false, Duration::from_secs(30));
-    let stage = Stage::start(Plan::chosen()?, "").await?;
+/// Ravenry asks the frontends what they have stored.
+async fn with_witnesses(stage: &mut Stage) -> Result<()> {
+    let places = stage.murder.frontends().map(|node| format!("\"{}\"", node.mupdate_address()));
+    let more = format!("allow_plaintext = true\nfrontends = [{}]\n\n[master]", places.join(", "));
+    stage.ravenry.edit("allow_plaintext = true\n\n[master]", &more)?;
+    ensure!(stage.ravenry.terminate().await?.success());
+    stage.ravenry.launch().await?;
+    stage.ravenry.wait_for_state("following", SOON).await?;
+    stage.ravenry.wait_for(BACK, "both streams", |now| now["streams"] == 2).await?;
+    Ok(())
+}
+
+async fn blow_up_and_down(stage: Stage, storm: &Storm) -> Result<()> {
     let mut agreement = stage.agreement().await?;
     storm.prepare(&stage.murder).await?;
     let following = storm.blow(&stage.murder, "up").await?;
@@ -38,4 +47,17 @@ async fn every_rename_of_users_who_stay_at_one_frontend_is_answered() -> Result<
         assert_eq!(deadlock(frontend).await?, None, "{}", frontend.name());
     }
     stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rename_of_users_who_stay_at_one_frontend_is_answered() -> Result<()> {
+    let stage = Stage::start(Plan::chosen()?, "").await?;
+    blow_up_and_down(stage, &Storm::new(false, Duration::from_secs(30))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rename_across_frontends_is_answered() -> Result<()> {
+    let mut stage = Stage::start(Plan::chosen()?.retrying_after(4), "").await?;
+    with_witnesses(&mut stage).await?;
+    blow_up_and_down(stage, &Storm::new(true, Duration::from_secs(30))).await
 }

@@ -58,6 +58,7 @@ struct Subscriber {
     sender: mpsc::UnboundedSender<Arc<Published>>,
     shared: Arc<Shared>,
     written: watch::Receiver<u64>,
+    bound: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -108,29 +109,38 @@ impl Feed {
 
     /// Begins a subscription.
     pub fn subscribe(&self) -> Subscription {
+        self.subscribe_for(None)
+    }
+
+    /// Begins a subscription that writers wait for as long as this, whatever they wait for others.
+    pub fn subscribe_within(&self, bound: Duration) -> Subscription {
+        self.subscribe_for(Some(bound))
+    }
+
+    fn subscribe_for(&self, bound: Option<Duration>) -> Subscription {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (written, written_rx) = watch::channel(0);
         let shared = Arc::new(Shared::default());
         let mut subscribers = self.lock();
         subscribers.next += 1;
         let id = subscribers.next;
-        subscribers.all.insert(id, Subscriber { sender, shared: shared.clone(), written: written_rx });
+        subscribers.all.insert(id, Subscriber { sender, shared: shared.clone(), written: written_rx, bound });
         Subscription { id, receiver, shared, written, feed: self.clone() }
     }
 
     /// Waits until every live subscriber has written what was published up to `seq`, but no longer than
-    /// `bound`; who misses it is not waited for again until it has caught up.
+    /// `bound`, or its own; who misses it is not waited for again until it has caught up.
     pub async fn written(&self, seq: u64, bound: Duration) {
         let behind: Vec<_> = self
             .lock()
             .all
             .values()
             .filter(|s| s.shared.live.load(Ordering::Acquire) && *s.written.borrow() < seq)
-            .map(|s| (s.written.clone(), s.shared.clone()))
+            .map(|s| (s.written.clone(), s.shared.clone(), s.bound.unwrap_or(bound)))
             .collect();
-        let deadline = tokio::time::Instant::now() + bound;
-        for (mut written, shared) in behind {
-            if tokio::time::timeout_at(deadline, written.wait_for(|at| *at >= seq)).await.is_err() {
+        let now = tokio::time::Instant::now();
+        for (mut written, shared, bound) in behind {
+            if tokio::time::timeout_at(now + bound, written.wait_for(|at| *at >= seq)).await.is_err() {
                 shared.live.store(false, Ordering::Release);
             }
         }

@@ -22,13 +22,16 @@ use crate::authority::machine::{Policy, State};
 use crate::authority::shadow::Shadow;
 use crate::authority::task::{Authority, Options};
 use crate::config::{Config, Mode, Severity};
-use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
+use crate::mupdate::client::{LinkConfig, MasterLink, Tls, Witness};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::secret::Secret;
 use crate::net::trust::Trust;
 use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
+
+/// How long a frontend that cannot be asked what it has stored is left alone at most.
+const NO_WITNESS: Duration = Duration::from_secs(60);
 
 pub(super) fn run(config: Config) -> Result<(), Failure> {
     log::start();
@@ -78,7 +81,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(false);
     let imap = ImapFace::start(&config, &authority, stopped.clone(), &mut reload).await?;
     let clients = imap.as_ref().map(|face| face.clients.clone());
-    let desk = Desk::new(&config, authority.clone(), server.clone(), to_master, deliveries.clone(), clients);
+    let desk =
+        Desk::new(&config, authority.clone(), server.clone(), to_master.clone(), deliveries.clone(), clients);
     let desk = Arc::new(desk);
     let web = match config.metrics.as_ref().map(|metrics| metrics.listen) {
         None => None,
@@ -95,6 +99,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let control = tokio::spawn(async move { socket.serve(answering).await });
     let measuring = tokio::spawn(measure(desk, recorder));
     let reloading = tokio::spawn(reload.run(hangup));
+    let mut witnesses = JoinSet::new();
+    for address in config.slaves() {
+        let link = LinkConfig { address, backoff_max: NO_WITNESS, ..to_master.clone() };
+        witnesses.spawn(Witness::new(link, authority.feed()).run());
+    }
 
     let mut mail = JoinSet::new();
     if let (Some(deliveries), Some(lmtp)) = (deliveries, config.lmtp.clone()) {

@@ -7,6 +7,7 @@ mod lmtp;
 mod spool;
 mod units;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,9 @@ pub use units::{Size, Span};
 
 /// Where the file is looked for unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/ravenry/ravenry.toml";
+
+/// MUPDATE's port (RFC 3656 §6).
+const MUPDATE_PORT: u16 = 3905;
 
 /// Why there is no configuration; the operator's file is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +109,24 @@ impl Config {
     #[must_use]
     pub fn without_faces(mut self) -> Self {
         self.mupdate.listen.clear();
+        self.mupdate.frontends = None;
         Self { lmtp: None, imap: None, ..self }
+    }
+
+    /// Where the frontends' slaves answer: at the port of MUPDATE of every frontend that is configured for mail and mail
+    /// clients, unless `mupdate.frontends` says otherwise.
+    pub fn slaves(&self) -> Vec<String> {
+        if let Some(frontends) = &self.mupdate.frontends {
+            return frontends.clone();
+        }
+        let lmtp = self.lmtp.iter().flat_map(|lmtp| &lmtp.frontends);
+        let imap = self.imap.iter().flat_map(|imap| &imap.frontends);
+        let hosts: BTreeSet<&str> = lmtp
+            .chain(imap)
+            .filter(|address| !address.starts_with("unix:"))
+            .filter_map(|address| address.rsplit_once(':').map(|(host, _)| host))
+            .collect();
+        hosts.into_iter().map(|host| format!("{host}:{MUPDATE_PORT}")).collect()
     }
 }
 
@@ -117,6 +138,9 @@ pub struct Mupdate {
     pub listen: Vec<SocketAddr>,
     /// Who may log in; written by `ravenry user add`.
     pub users_file: PathBuf,
+    /// Where the frontends' own mupdate slaves answer, `host:port`: asked whether they have stored a change. See
+    /// [`Config::slaves`].
+    pub frontends: Option<Vec<String>>,
     /// PLAIN without TLS.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -356,6 +380,19 @@ listen = "127.0.0.1:9805"
         let config = parse(CONTRACT).unwrap();
         assert_eq!(config.master.address, "mm.example.org:3905");
         assert_eq!(config.max_unattended.get().as_secs(), 3600);
+    }
+
+    #[test]
+    fn frontends_are_asked_what_they_stored_unless_somebody_says_otherwise() {
+        let config = parse(CONTRACT).unwrap();
+        assert_eq!(config.slaves(), ["fe1.example.org:3905"], "of [lmtp] and [imap], once");
+        assert!(config.without_faces().slaves().is_empty(), "the shadow asks nobody");
+        let said = |list: &str| {
+            let text = CONTRACT.replace("[mupdate]\n", &format!("[mupdate]\nfrontends = {list}\n"));
+            parse(&text).unwrap().slaves()
+        };
+        assert_eq!(said("[\"[::1]:4905\"]"), ["[::1]:4905"]);
+        assert!(said("[]").is_empty());
     }
 
     #[test]

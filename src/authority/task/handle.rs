@@ -151,6 +151,11 @@ impl Authority {
         &self.store
     }
 
+    /// Every change that becomes durable.
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
+    }
+
     /// How many streams are fed.
     pub fn streams(&self) -> usize {
         self.feed.subscribers()

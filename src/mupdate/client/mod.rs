@@ -8,6 +8,7 @@
 //! | `deletions` | never two of one name at a time |
 //! | `forward` | writes and their replies, on pooled connections |
 //! | `listing` | a whole list, read once |
+//! | `witness` | a frontend's slave, asked what it has stored |
 
 mod connection;
 mod deletions;
@@ -16,6 +17,7 @@ mod forward;
 mod listing;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use crate::net::secret::Secret;
 
 pub use connection::{Connection, LinkError, Tls};
 pub use listing::Listing;
+pub use witness::Witness;
 
 /// How to reach the master, and how patient to be with it.
 #[derive(Clone, Debug)]
