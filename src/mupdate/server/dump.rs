@@ -28,9 +28,12 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    /// Starts them, one for each processor.
+    /// Starts them, on half of the processors: however many slaves come at once, the other half is for those who
+    /// wait for a write.
     pub(super) fn start() -> std::io::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads((processors / 2).max(1))
             .thread_name("bulk")
             .on_thread_start(|| {
                 // On Linux this is about the calling thread. Without it, they are threads like others.
