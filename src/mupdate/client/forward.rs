@@ -5,8 +5,8 @@
 //! those that are there have enough to do.
 //!
 //! A connection on which a write was given up carries no further ones. It is reset once nobody waits on it, but for
-//! a deletion, which may be at the master for as long as that hangs: it is kept, out of sight, until the answer comes,
-//! and no other deletion of the name goes to the master before ([`super::deletions`]).
+//! a deletion, which the master may still have: that is kept for a while, out of sight, until the answer comes, and no
+//! other deletion of the name goes to the master meanwhile ([`super::deletions`]).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,13 +30,14 @@ use crate::telemetry::metric::Metric;
 /// How many writes one connection carries at once.
 const DEPTH: usize = 16;
 
-/// How long the answer to a deletion that was given up is waited for. If the master's host is gone, its connection
-/// is dead long before (it is probed); a process that hangs for longer is restarted by somebody.
-const LINGER: Duration = Duration::from_secs(300);
+/// How long the answer to a deletion that was given up is waited for. No longer: by then the master counts as lost, and
+/// gets no more deletions before it has sent its list again; what it still has of an earlier one it carries out first,
+/// at the moment when it wakes. And an answer that never comes, eaten on its way, must not keep a replay waiting.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a deletion counts as under way after its connection ended without an answer: what the master had read
 /// by then it still carries out.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Connections that carry writes.
 #[derive(Debug)]
