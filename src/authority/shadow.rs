@@ -28,10 +28,7 @@ impl<M: Master> Master for Shadow<M> {
 
 impl<M: Master> Shadow<M> {
     /// The link as it is, or in shadow.
-    pub fn over(link: M, shadow: bool) -> Arc<dyn Master>
-    where
-        M: 'static,
-    {
+    pub fn over(link: M, shadow: bool) -> Arc<dyn Master> {
         if shadow { Arc::new(Self(link)) } else { Arc::new(link) }
     }
 }

@@ -19,8 +19,8 @@ impl Machine {
     /// The master deleted a name that we hold, on its own account. Returns whether that was one too many: then
     /// it is not done, and we stand in.
     pub(super) fn is_burst(&mut self, name: &MailboxName, held: &Entry, now: Now, facts: &dyn Facts) -> bool {
-        // Mailboxes that wait for their deletion go in bursts: cyr_expire.
         let window = self.policy.burst;
+        // Mailboxes that wait for their deletion go in bursts: cyr_expire.
         if window.is_zero() || name.is_deleted() || self.is_expected(held, now) {
             return false;
         }
@@ -54,8 +54,7 @@ impl Machine {
     pub(super) fn put_back(&mut self, name: &MailboxName, entry: Entry, facts: &dyn Facts) {
         match facts.entry(name) {
             Ok(None) if !self.poisoned => {
-                let change = Self::put(name, Some(entry.clone()));
-                self.commit(name, vec![change], Some((Some(entry), Cause::Guard)), None, false);
+                self.commit(name, Vec::new(), Some((Some(entry), Cause::Guard)), None, false);
             }
             Ok(_) => {}
             Err(why) => self.unreadable(&why),

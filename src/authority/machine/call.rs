@@ -147,22 +147,18 @@ impl Machine {
             Err(refusal) => (Outcome::Refused(refusal), held.clone()),
         };
         let mut changes = Vec::new();
-        let mut publish = None;
         // What changes nothing here is on record too: the master may hold what we missed.
         if outcome == Outcome::Done {
             self.note(&call, &held, &effect);
             changes.push(Change::Journal(record(&call, held.clone(), effect.clone(), now)));
         }
-        if effect != held {
-            changes.push(Self::put(&name, effect.clone()));
-            publish = Some((effect, cause(&call)));
-        }
+        let becomes = (effect != held).then(|| (effect, cause(&call)));
         changes.extend(doubt);
-        if changes.is_empty() {
+        if changes.is_empty() && becomes.is_none() {
             return self.reply(call.id, outcome);
         }
         let answer = Answer { call: call.id, outcome, if_store_fails: Outcome::Unavailable };
-        self.commit(&name, changes, publish, Some(answer), false);
+        self.commit(&name, changes, becomes, Some(answer), false);
     }
 
     /// An exchange with the master ended.
@@ -242,10 +238,7 @@ impl Machine {
         let unrecorded = if in_doubt { Outcome::Unavailable } else { Outcome::Done };
         self.note(&call, &held, &effect);
         let mut changes = Vec::new();
-        let publish = (effect != held).then(|| (effect.clone(), cause(&call)));
-        if publish.is_some() {
-            changes.push(Self::put(&name, effect));
-        }
+        let becomes = (effect != held).then(|| (effect, cause(&call)));
         if unconfirmed.is_some() {
             changes.push(Change::Confirm { name: name.clone() });
         }
@@ -253,14 +246,14 @@ impl Machine {
         if settles {
             changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
         }
-        if changes.is_empty() {
+        if changes.is_empty() && becomes.is_none() {
             return self.reply(call.id, Outcome::Done);
         }
         if self.poisoned {
             return self.reply(call.id, unrecorded);
         }
         let answer = Answer { call: call.id, outcome: Outcome::Done, if_store_fails: unrecorded };
-        self.commit(&name, changes, publish, Some(answer), settles);
+        self.commit(&name, changes, becomes, Some(answer), settles);
     }
 
     /// The master did not answer a write, or a barrier: from now on it is lost.

@@ -90,7 +90,6 @@ impl Machine {
         }
         let place = line.as_ref().or(ours.as_ref()).map(|entry| entry.location.clone());
         self.out.push(Decision::Count(Counted::Bypassed(place)));
-        changes.push(Self::put(name, line.clone()));
         if unconfirmed {
             changes.push(Change::Confirm { name: name.clone() });
         }

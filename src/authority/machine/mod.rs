@@ -370,11 +370,13 @@ impl Machine {
         self.out.push(Decision::Send(id, write, deadline));
     }
 
+    /// Has changes made durable. `becomes` is what the list holds for the name from then on, and who is behind it:
+    /// it is put on record, put into the list, and published, all or nothing.
     fn commit(
         &mut self,
         name: &MailboxName,
         mut changes: Vec<Change>,
-        publish: Option<(Option<Entry>, Cause)>,
+        becomes: Option<(Option<Entry>, Cause)>,
         mut answer: Option<Answer>,
         settles: bool,
     ) {
@@ -388,10 +390,11 @@ impl Machine {
         self.commits.insert(id, name.clone());
         let settles = settles.then_some(self.era);
         self.occupy(name, Busy::Committing { answer, settles });
-        let publish = publish.map(|(after, cause)| {
+        let publish = becomes.map(|(after, cause)| {
             let (state, at_unix) = (self.state.word().to_owned(), self.unix);
             let deed = Deed { name: name.clone(), after: after.clone(), cause, state, at_unix };
-            changes.insert(0, Change::Remember(deed));
+            changes.push(Change::Remember(deed));
+            changes.push(Self::put(name, after.clone()));
             (name.clone(), after)
         });
         self.out.push(Decision::Commit { id, changes, publish });

@@ -56,13 +56,12 @@ impl Machine {
     ) {
         let mut changes =
             vec![Change::ResolveConflict { name: name.clone() }, Change::Confirm { name: name.clone() }];
-        let mut publish = None;
+        let mut becomes = None;
         match keep {
             Keep::Theirs => {
                 changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
                 if theirs != ours {
-                    changes.push(Self::put(name, theirs.clone()));
-                    publish = Some((theirs, Cause::Person));
+                    becomes = Some((theirs, Cause::Person));
                 }
             }
             Keep::Ours => {
@@ -82,6 +81,6 @@ impl Machine {
         }
         let answer =
             Answer { call: Some(call), outcome: Outcome::Done, if_store_fails: Outcome::Unavailable };
-        self.commit(name, changes, publish, Some(answer), false);
+        self.commit(name, changes, becomes, Some(answer), false);
     }
 }

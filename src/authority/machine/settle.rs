@@ -105,13 +105,7 @@ impl Machine {
     /// An XFER never came to its end: the mailbox is live where it was, as it was before the DEACTIVATE.
     fn revive(&mut self, name: &MailboxName, entry: Option<Entry>) {
         self.settle_next(name);
-        self.commit(
-            name,
-            vec![Self::put(name, entry.clone())],
-            Some((entry, Cause::Unfinished)),
-            None,
-            false,
-        );
+        self.commit(name, Vec::new(), Some((entry, Cause::Unfinished)), None, false);
     }
 
     fn adopt(
@@ -121,7 +115,6 @@ impl Machine {
         mut changes: Vec<Change>,
         unconfirmed: bool,
     ) {
-        changes.push(Self::put(name, theirs.clone()));
         if unconfirmed {
             changes.push(Change::Confirm { name: name.clone() });
         }
@@ -132,15 +125,15 @@ impl Machine {
         &mut self,
         name: &MailboxName,
         changes: Vec<Change>,
-        publish: Option<(Option<Entry>, Cause)>,
+        becomes: Option<(Option<Entry>, Cause)>,
     ) {
         if self.state == State::Following {
             self.theirs.remove(name);
         }
-        if changes.is_empty() {
+        if changes.is_empty() && becomes.is_none() {
             return self.settled(name);
         }
-        self.commit(name, changes, publish, None, true);
+        self.commit(name, changes, becomes, None, true);
     }
 
     pub(super) fn settle_next(&mut self, name: &MailboxName) {

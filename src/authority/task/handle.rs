@@ -156,11 +156,6 @@ impl Authority {
         self.feed.clone()
     }
 
-    /// How many streams are fed.
-    pub fn streams(&self) -> usize {
-        self.feed.subscribers()
-    }
-
     /// Gives an order; returns when it was taken. The error is a sentence for the operator.
     pub async fn order(&self, order: Order) -> Result<(), String> {
         let (reply, taken) = oneshot::channel();
