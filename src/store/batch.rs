@@ -10,7 +10,7 @@ use super::schema::{
     CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, HISTORY, HISTORY_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST,
     Ledger, META, UNCONFIRMED, records_of,
 };
-use super::{forgotten, history, rekey};
+use super::{Options, forgotten, history, rekey};
 use crate::list::{Entry, MailboxName};
 
 type ByName<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -62,7 +62,7 @@ pub(super) struct Batch<'txn> {
     pub(super) replaced: bool,
     /// A master completed the list.
     completed: bool,
-    limits: forgotten::Limits,
+    options: Options,
 }
 
 /// What a batch leaves when it is committed.
@@ -76,11 +76,7 @@ pub(super) struct Filled {
 
 impl<'txn> Batch<'txn> {
     /// `ledger` is what the last commit wrote, `None` in a new store.
-    pub(super) fn open(
-        txn: &'txn WriteTransaction,
-        ledger: Option<Ledger>,
-        limits: forgotten::Limits,
-    ) -> Self {
+    pub(super) fn open(txn: &'txn WriteTransaction, ledger: Option<Ledger>, options: &Options) -> Self {
         Self {
             txn,
             ledger: ledger.clone().unwrap_or_default(),
@@ -89,7 +85,7 @@ impl<'txn> Batch<'txn> {
             touched: Touched::new(),
             replaced: false,
             completed: false,
-            limits,
+            options: *options,
         }
     }
 
@@ -97,15 +93,15 @@ impl<'txn> Batch<'txn> {
         self.txn
     }
 
-    pub(super) fn limits(&self) -> forgotten::Limits {
-        self.limits
+    pub(super) fn options(&self) -> Options {
+        self.options
     }
 
     /// Writes the counters. The transaction can be committed after that.
     pub(super) fn finish(mut self) -> Result<Filled, StoreError> {
-        let (order, limits) = (self.ledger.order, self.limits);
-        forgotten::trim(self.tables()?, order, limits)?;
-        history::trim(self.tables()?, limits.history)?;
+        let (order, options) = (self.ledger.order, self.options);
+        forgotten::trim(self.tables()?, order, &options)?;
+        history::trim(self.tables()?, &options)?;
         let ledger = self.ledger.clone();
         let before = self.before.take();
         ledger.write(before.as_ref(), &mut self.tables()?.meta)?;
@@ -150,8 +146,8 @@ impl<'txn> Batch<'txn> {
             Change::Put { name, entry } => self.put(seq, name, entry)?,
             Change::Remove { name } => self.remove(seq, name)?,
             Change::Remember(deed) => {
-                let (key, limits) = (self.key(&deed.name), self.limits.history);
-                history::remember(self.tables()?, &key, seq, &deed, limits)?;
+                let (key, options) = (self.key(&deed.name), self.options);
+                history::remember(self.tables()?, &key, seq, &deed, &options)?;
             }
             Change::Journal(record) => self.journal(seq, &record)?,
             Change::Settle { name, upto } => self.settle(&name, upto)?,
@@ -206,7 +202,7 @@ impl<'txn> Batch<'txn> {
 
     fn remove(&mut self, seq: u64, name: MailboxName) -> Result<(), StoreError> {
         let key = self.key(&name);
-        let now = (self.limits.now_unix)();
+        let now = (self.options.now_unix)();
         let tables = self.tables()?;
         let was_active = tables.list.remove(key.as_slice())?.map(|old| Listed::is_active(old.value()));
         if was_active.is_some() {

@@ -7,29 +7,8 @@ use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::batch::Tables;
 use super::codec::{In, Out};
-use super::{Options, StoreError, history};
+use super::{Options, StoreError};
 use crate::list::Order;
-
-/// How long, and how many, forgotten names are kept; and how long the history.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) names: u64,
-    pub(super) seconds: u64,
-    pub(super) now_unix: fn() -> u64,
-    pub(super) history: history::Limits,
-}
-
-impl Limits {
-    pub(super) fn of(options: &Options) -> Self {
-        let now_unix = options.now_unix;
-        Self {
-            names: options.forgotten_names,
-            seconds: options.forgotten_seconds,
-            now_unix,
-            history: history::Limits { seconds: options.history_seconds, now_unix },
-        }
-    }
-}
 
 /// The list lost this name.
 pub(super) fn remember(
@@ -59,8 +38,8 @@ pub(super) fn recall(tables: &mut Tables<'_>, key: &[u8]) -> Result<(), StoreErr
 }
 
 /// Drops the names that are too many or too old.
-pub(super) fn trim(tables: &mut Tables<'_>, order: Order, limits: Limits) -> Result<(), StoreError> {
-    let now = (limits.now_unix)();
+pub(super) fn trim(tables: &mut Tables<'_>, order: Order, options: &Options) -> Result<(), StoreError> {
+    let now = (options.now_unix)();
     loop {
         let Some((seq, name)) =
             tables.forgotten_by_seq.first()?.map(|(seq, name)| (seq.value(), name.value().to_vec()))
@@ -76,7 +55,9 @@ pub(super) fn trim(tables: &mut Tables<'_>, order: Order, limits: Limits) -> Res
                 bytes.varint()?
             }
         };
-        if tables.forgotten.len()? <= limits.names && now.saturating_sub(since) <= limits.seconds {
+        if tables.forgotten.len()? <= options.forgotten_names
+            && now.saturating_sub(since) <= options.forgotten_seconds
+        {
             return Ok(());
         }
         tables.forgotten.remove(key.as_slice())?;

@@ -2,22 +2,14 @@
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::StoreError;
 use super::batch::Tables;
 use super::codec::{In, Listed, Out, unknown};
 use super::records::{Cause, Deed, Remembered};
+use super::{Options, StoreError};
 use crate::list::MailboxName;
 
 /// So many changes are kept at most: some 250 bytes each.
 const MOST: u64 = 1_000_000;
-
-/// How long changes are kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// 0: nothing is kept.
-    pub(super) seconds: u64,
-    pub(super) now_unix: fn() -> u64,
-}
 
 impl Cause {
     fn encode(&self, out: Out) -> Out {
@@ -64,7 +56,7 @@ impl Deed {
 impl Remembered {
     pub(super) fn decode(name: MailboxName, value: &[u8]) -> Result<Self, StoreError> {
         let mut bytes = In(value);
-        Ok(Self { before: bytes.entry()?, deed: Deed::decode(name, &mut bytes)? })
+        Ok(Self { deed: Deed::decode(name, &mut bytes)?, before: bytes.entry()? })
     }
 }
 
@@ -74,32 +66,33 @@ pub(super) fn remember(
     key: &[u8],
     seq: u64,
     deed: &Deed,
-    limits: Limits,
+    options: &Options,
 ) -> Result<(), StoreError> {
-    if limits.seconds == 0 {
+    if options.history_seconds == 0 {
         return Ok(());
     }
     let before = match tables.list.get(key)? {
         None => None,
         Some(value) => Some(Listed::decode(value.value())?.entry()?),
     };
-    let value = deed.encode(Out::default().entry(before.as_ref())).done();
+    let value = deed.encode(Out::default()).entry(before.as_ref()).done();
     tables.history.insert((deed.name.as_bytes(), seq), value.as_slice())?;
     tables.history_by_seq.insert(seq, deed.name.as_bytes())?;
     Ok(())
 }
 
 /// Drops what is too much or too old.
-pub(super) fn trim(tables: &mut Tables<'_>, limits: Limits) -> Result<(), StoreError> {
-    let now = (limits.now_unix)();
+pub(super) fn trim(tables: &mut Tables<'_>, options: &Options) -> Result<(), StoreError> {
+    let now = (options.now_unix)();
     loop {
         let oldest = tables.history_by_seq.first()?.map(|(seq, name)| (seq.value(), name.value().to_vec()));
         let Some((seq, name)) = oldest else { return Ok(()) };
         let at = match tables.history.get((name.as_slice(), seq))? {
             None => 0,
-            Some(value) => Remembered::decode(super::codec::name(&name)?, value.value())?.deed.at_unix,
+            // The time comes first.
+            Some(value) => In(value.value()).varint()?,
         };
-        if tables.history_by_seq.len()? <= MOST && now.saturating_sub(at) <= limits.seconds {
+        if tables.history_by_seq.len()? <= MOST && now.saturating_sub(at) <= options.history_seconds {
             return Ok(());
         }
         tables.history.remove((name.as_slice(), seq))?;

@@ -146,8 +146,8 @@ pub(super) fn discard(txn: &WriteTransaction) -> Result<(), StoreError> {
 /// Remembers the names that only the old list has, and forgets that the others were ever forgotten.
 fn remember_lost(batch: &mut Batch<'_>) -> Result<(), StoreError> {
     let order = batch.ledger.order;
-    let limits = batch.limits();
-    let now = (limits.now_unix)();
+    let options = batch.options();
+    let now = (options.now_unix)();
     let loading = batch.txn().open_table(LOADING)?;
     let mut lost = Vec::new();
     let mut back = Vec::new();
@@ -162,7 +162,7 @@ fn remember_lost(batch: &mut Batch<'_>) -> Result<(), StoreError> {
             }
             if ahead.as_ref().is_none_or(|(key, _)| key.value() != old.value()) {
                 lost.push(old.value().to_vec());
-                if lost.len() as u64 >= limits.names {
+                if lost.len() as u64 >= options.forgotten_names {
                     break;
                 }
             }

@@ -12,7 +12,7 @@
 //! | `list` | name key | state, version, location, ACL ([`codec`]) |
 //! | `forgotten` | name key | sequence number and time of its removal |
 //! | `forgotten-by-seq` | sequence number | name |
-//! | `history` | name, sequence number | before, time, state, after, who ([`history`]) |
+//! | `history` | name, sequence number | time, state, after, who, before ([`history`]) |
 //! | `history-by-seq` | sequence number | name |
 //! | `journal` | name key, sequence number | verb, time, before, after, identity, peer |
 //! | `journal-by-seq` | sequence number | name |
@@ -107,7 +107,7 @@ pub use snapshot::Snapshot;
 pub use stream::{Cursor, EntryRef};
 
 /// How a store is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Memory for the pages of the file, in bytes. The greater part of what a store uses.
     pub cache_bytes: usize,
@@ -261,12 +261,11 @@ impl Store {
         let (log, records) =
             Log::open(log, options.log_bytes).map_err(|e| StoreError::disk("reading its log", &e))?;
         let disk = Disk::new(disk).map_err(|e| StoreError::disk("reading its header", &e))?;
-        let limits = forgotten::Limits::of(&options);
         let (db, published) = guarded(|| {
             let mut builder = builder(&options);
             let db =
                 builder.set_check_integrity_on_open(options.check).create_with_backend(Live(disk.clone()))?;
-            let published = first_commit(&db, limits, &records)?;
+            let published = first_commit(&db, &options, &records)?;
             Ok((Arc::new(db), published))
         })?;
         let (queue, waiting) = sync_channel(options.waiting_calls);
@@ -348,18 +347,14 @@ impl Drop for Handle {
 
 /// Makes the tables of a new store, or frees what a load that was cut off left behind and takes in what is in the
 /// log only.
-fn first_commit(
-    db: &Database,
-    limits: forgotten::Limits,
-    records: &[Record],
-) -> Result<Published, StoreError> {
+fn first_commit(db: &Database, options: &Options, records: &[Record]) -> Result<Published, StoreError> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
     let ledger = Ledger::read(&txn.open_table(META)?)?;
     if ledger.is_none() && !txn.open_table(LIST)?.is_empty()? {
         return Err(StoreError::corrupt("it holds a list, but does not say in which format"));
     }
-    let mut batch = Batch::open(&txn, ledger, limits);
+    let mut batch = Batch::open(&txn, ledger, options);
     batch.with_tables_closed(load::discard)?;
     log::replay(&mut batch, records)?;
     batch.ledger.mark = batch.ledger.mark.reborn(batch.ledger.seq);

@@ -8,7 +8,6 @@ use redb::Database;
 
 use super::batch::{Batch, Filled, Lengths};
 use super::disk::{Disk, Frozen};
-use super::forgotten::Limits;
 use super::hot::Hot;
 use super::lock::DirLock;
 use super::log::{self, Record};
@@ -60,10 +59,6 @@ impl Shared {
             commits: AtomicU64::new(0),
             lock,
         }
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        Limits::of(&self.options)
     }
 
     pub(super) fn current(&self) -> Result<Arc<Base>, StoreError> {
@@ -155,7 +150,7 @@ impl Shared {
             let db = builder(&self.options).create_with_backend(disk)?;
             // The tables as of their last fsync, and what was logged since.
             let txn = db.begin_write()?;
-            let mut batch = Batch::open(&txn, Ledger::read(&txn.open_table(META)?)?, self.limits());
+            let mut batch = Batch::open(&txn, Ledger::read(&txn.open_table(META)?)?, &self.options);
             log::replay(&mut batch, &self.logged())?;
             batch.finish()?;
             txn.commit()?;

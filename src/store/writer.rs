@@ -160,7 +160,7 @@ impl Writer {
         let record = self.record(&group);
         make_durable_by(record.as_ref(), &mut txn)?;
         let weight: usize = group.iter().map(Work::weight).sum();
-        let mut batch = Batch::open(&txn, Some(self.ledger.clone()), self.shared.limits());
+        let mut batch = Batch::open(&txn, Some(self.ledger.clone()), &self.shared.options);
         let mut answers = Answers::with_capacity(group.len());
         for work in group {
             answers.push(self.apply(&mut batch, work)?);

@@ -26,7 +26,7 @@ impl History {
     fn begin(log_bytes: u64) -> Self {
         let options = Options { log_bytes, ..Options::default() };
         let disk = SimDisk::new();
-        let store = Store::open_on(disk.clone(), options.clone()).unwrap();
+        let store = Store::open_on(disk.clone(), options).unwrap();
         disk.record();
         let model = Model::default();
         Self { start: disk.bytes(), states: vec![(0, model.view())], disk, store, model, options }
@@ -73,7 +73,7 @@ impl History {
         let left = after_power_cut(&self.start, &self.disk.log(), at, unsynced);
         let disk = SimDisk::holding(left.clone());
         disk.record();
-        let store = Store::open_on(disk.clone(), self.options.clone())
+        let store = Store::open_on(disk.clone(), self.options)
             .unwrap_or_else(|e| panic!("cut at {at}, {unsynced:?}: {e}"));
         let found = View::of(&store).unwrap();
         let mut states = self.states.iter().map(|(_, view)| view);
@@ -89,14 +89,14 @@ impl History {
         // The machine comes up, and the power fails again while the store opens.
         let log = disk.log();
         let again = after_power_cut(&left, &log, log.len() / 2, unsynced);
-        let store_again = Store::open_on(SimDisk::holding(again), self.options.clone()).unwrap();
+        let store_again = Store::open_on(SimDisk::holding(again), self.options).unwrap();
         let found_again = View::of(&store_again).unwrap();
         assert_eq!(found_again, found, "cut again after {at}, {unsynced:?}");
 
         let later = vec![Change::Attended { at_unix: 77 }];
         store.commit(later).await.unwrap();
         drop(store);
-        let store = Store::open_on(disk, self.options.clone()).unwrap();
+        let store = Store::open_on(disk, self.options).unwrap();
         assert_eq!(store.stats().attended_at, Some(77));
     }
 }

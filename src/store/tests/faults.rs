@@ -53,7 +53,7 @@ fn shows(store: &Store, n: u64) {
 async fn fail_each(kind: Kind, error: i32, once: bool, options: Options) -> usize {
     for after in 0.. {
         let disk = SimDisk::new();
-        let store = filled(&disk, options.clone()).await;
+        let store = filled(&disk, options).await;
         disk.fail(kind, after, error, once);
         let answer = store.commit(many(2)).await;
         if disk.faults() == 0 {
@@ -77,7 +77,7 @@ async fn fail_each(kind: Kind, error: i32, once: bool, options: Options) -> usiz
         assert!(disk.bytes() == written, "{kind:?} {after}: closing wrote to the failed disk");
 
         // A restart finds all or nothing of the call that failed.
-        let store = Store::open_on(SimDisk::holding(written), options.clone()).unwrap();
+        let store = Store::open_on(SimDisk::holding(written), options).unwrap();
         let first = store.get(&name("user.u0000")).unwrap();
         let found = if first == entry(1, 0) { 1 } else { 2 };
         assert!(found >= now);

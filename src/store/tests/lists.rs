@@ -59,7 +59,7 @@ async fn the_history_of_a_name_says_who_and_what_before_and_is_not_too_old() {
     static NOW: AtomicU64 = AtomicU64::new(1000);
     let options = Options { history_seconds: 60, now_unix: || NOW.load(Relaxed), ..Options::default() };
     let disk = SimDisk::new();
-    let store = Store::open_on(disk.clone(), options.clone()).unwrap();
+    let store = Store::open_on(disk.clone(), options).unwrap();
     let name = name("user.a");
     let changed = |n: Option<u64>| {
         let after = n.map(numbered);
