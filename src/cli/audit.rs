@@ -22,12 +22,5 @@ pub(super) fn run(config: &Config, fix: bool, manner: Manner) -> Result<(), Fail
 }
 
 fn audit(talk: &Talk<'_>, fix: bool) -> Result<Audited, Failure> {
-    talk.items(&Ask::Audit { fix }, |finding: Finding| {
-        if talk.json() {
-            println!("{}", serde_json::to_string(&finding)?);
-        } else {
-            println!("{finding}");
-        }
-        Ok(())
-    })
+    Ok(talk.print_each(&Ask::Audit { fix }, Finding::to_string)?.1)
 }

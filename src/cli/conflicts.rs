@@ -6,7 +6,7 @@ use super::Failure;
 use super::talk::{Manner, Talk};
 use crate::admin::{Ask, ConflictsAsk, Disagreement, Dispute, Keep};
 use crate::config::Config;
-use crate::list::{Held, Text, place};
+use crate::list::{Held, Text, place, place_and_acl};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ConflictsCommand {
@@ -32,21 +32,7 @@ pub(super) fn run(config: &Config, command: &ConflictsCommand, manner: Manner) -
     match command {
         ConflictsCommand::List => {
             let ask = Ask::Conflicts(ConflictsAsk::List);
-            let mut count = 0;
-            talk.items::<Disagreement, ()>(&ask, |conflict| {
-                count += 1;
-                if talk.json() {
-                    println!("{}", serde_json::to_string(&conflict)?);
-                } else {
-                    let (ours, theirs) = (place(conflict.ours.as_ref()), place(conflict.theirs.as_ref()));
-                    let dispute = match conflict.dispute {
-                        Dispute::Conflict => "conflict",
-                        Dispute::Unconfirmed => "unconfirmed",
-                    };
-                    println!("{dispute:<12} {}: here {ours}; at the master {theirs}", conflict.name);
-                }
-                Ok(())
-            })?;
+            let (count, ()) = talk.print_each(&ask, in_short)?;
             if count == 0 && !talk.json() {
                 println!("no conflicts, nothing unconfirmed");
             }
@@ -79,12 +65,17 @@ fn show(talk: &Talk<'_>, name: &str) -> Result<Disagreement, Failure> {
     talk.ask(&Ask::Conflicts(ConflictsAsk::Show { name: Text::new(name.as_bytes()) }))
 }
 
-fn in_words(conflict: &Disagreement) -> String {
-    let side = |held: &Option<Held>| {
-        let acl = held.as_ref().and_then(|held| held.acl.as_ref());
-        let acl = acl.map(|acl| format!("  [{}]", acl.to_string().trim().replace('\t', " ")));
-        format!("{}{}", place(held.as_ref()), acl.unwrap_or_default())
+fn in_short(conflict: &Disagreement) -> String {
+    let (ours, theirs) = (place(conflict.ours.as_ref()), place(conflict.theirs.as_ref()));
+    let dispute = match conflict.dispute {
+        Dispute::Conflict => "conflict",
+        Dispute::Unconfirmed => "unconfirmed",
     };
+    format!("{dispute:<12} {}: here {ours}; at the master {theirs}", conflict.name)
+}
+
+fn in_words(conflict: &Disagreement) -> String {
+    let side = |held: &Option<Held>| place_and_acl(held.as_ref());
     let base = match conflict.dispute {
         Dispute::Conflict => format!("\n  both had       {}", side(&conflict.base)),
         Dispute::Unconfirmed => String::new(),

@@ -8,14 +8,7 @@ use crate::config::Config;
 pub(super) fn run(config: &Config, wanted: For, manner: Manner) -> Result<(), Failure> {
     let talk = Talk::new(config, manner);
     let ask = Ask::Plan { wanted, brief: false };
-    let summary: PlanSummary = talk.items(&ask, |step: StepLine| {
-        if talk.json() {
-            println!("{}", serde_json::to_string(&step)?);
-        } else {
-            println!("{step}");
-        }
-        Ok(())
-    })?;
+    let (_, summary): (_, PlanSummary) = talk.print_each(&ask, StepLine::to_string)?;
     if talk.json() {
         println!("{}", serde_json::json!({ "summary": summary }));
     } else {

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Read, Write as _};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -61,6 +62,25 @@ impl<'a> Talk<'a> {
         self.upload(ask, std::io::empty(), item)
     }
 
+    /// As [`Self::items`], printing each item: as a line of JSON, or in words. Answers with their number, too.
+    pub(super) fn print_each<I: DeserializeOwned + Serialize, T: DeserializeOwned>(
+        &self,
+        ask: &Ask,
+        in_words: impl Fn(&I) -> String,
+    ) -> Result<(u64, T), Failure> {
+        let mut count = 0;
+        let answer = self.items(ask, |item: I| {
+            count += 1;
+            if self.json() {
+                println!("{}", serde_json::to_string(&item)?);
+            } else {
+                println!("{}", in_words(&item));
+            }
+            Ok(())
+        })?;
+        Ok((count, answer))
+    }
+
     /// As [`Self::items`], with the bytes that belong to the request.
     pub(super) fn upload<I: DeserializeOwned, T: DeserializeOwned>(
         &self,
@@ -87,7 +107,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Prints an answer: as JSON, or in the words that `plainly` finds.
-    pub(super) fn tell(&self, answer: &impl serde::Serialize, plainly: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, answer: &impl Serialize, plainly: impl FnOnce() -> String) {
         match serde_json::to_string_pretty(answer) {
             Ok(text) if self.manner.json => println!("{text}"),
             _ => println!("{}", plainly()),

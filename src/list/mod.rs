@@ -12,4 +12,4 @@ pub use entry::{Acl, Entry, EntryState, Location, LocationError};
 pub use merge::{Base, DELETE_MARK, Sides, Step, is_delete_mark, merge, takes_away};
 pub use name::{MailboxName, NameError};
 pub use order::{Order, slave_drops};
-pub use record::{Held, Record, Text, place};
+pub use record::{Held, Record, Text, place, place_and_acl};

@@ -104,6 +104,13 @@ pub fn place(held: Option<&Held>) -> String {
     held.map_or_else(|| "nowhere".into(), Held::to_string)
 }
 
+/// In words: where a name is, and who may use it.
+pub fn place_and_acl(held: Option<&Held>) -> String {
+    let acl = held.and_then(|held| held.acl.as_ref());
+    let acl = acl.map(|acl| format!("  [{}]", acl.to_string().trim().replace('\t', " ")));
+    format!("{}{}", place(held), acl.unwrap_or_default())
+}
+
 /// A name with what a list holds for it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Record {
