@@ -8,7 +8,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::deliveries::Deliveries;
 use super::desk::{Desk, Window};
@@ -25,6 +24,7 @@ use crate::config::{Config, Mode, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls, Witness};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::secret::Secret;
+use crate::net::tls::server_name;
 use crate::net::trust::Trust;
 use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
@@ -101,7 +101,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let reloading = tokio::spawn(reload.run(hangup));
     let mut witnesses = JoinSet::new();
     for address in config.slaves() {
-        let link = LinkConfig { address, backoff_max: NO_WITNESS, ..to_master.clone() };
+        let link = to_master.at(address).map_err(|error| Failure::new(exit::CONFIG, error))?;
+        let link = LinkConfig { backoff_max: NO_WITNESS, ..link };
         witnesses.spawn(Witness::new(link, authority.feed()).run());
     }
 
@@ -232,8 +233,7 @@ fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
     let tls = match &master.tls_ca_file {
         None => Tls::Off,
         Some(authorities) => {
-            let host = master.address.rsplit_once(':').map_or("", |(host, _)| host);
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error))?;
+            let name = server_name(&master.address).map_err(|error| wrong(&error))?;
             Tls::StartTls(Trust::load(authorities).map_err(|error| wrong(&error))?, name)
         }
     };

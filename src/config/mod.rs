@@ -24,7 +24,7 @@ pub use units::{Size, Span};
 pub const DEFAULT_PATH: &str = "/etc/ravenry/ravenry.toml";
 
 /// MUPDATE's port (RFC 3656 §6).
-const MUPDATE_PORT: u16 = 3905;
+pub const MUPDATE_PORT: u16 = 3905;
 
 /// Why there is no configuration; the operator's file is at fault.
 #[derive(Debug, thiserror::Error)]

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::wire::{Wire, WireError};
 use crate::net::stream::Stream;
+use crate::net::tls::server_name;
 
 /// How a frontend is reached.
 #[derive(Clone, Default)]
@@ -303,11 +303,7 @@ impl Frontends {
             put_proxy_v2(&mut header, peer.unwrap_or(tcp.local_addr()?), tcp.peer_addr()?);
             tcp.write_all(&header).await?;
         }
-        let name = || {
-            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-            let host = host.trim_matches(['[', ']']).to_owned();
-            ServerName::try_from(host).map_err(|error| FrontendError::StartTls(error.to_string()))
-        };
+        let name = || server_name(address).map_err(|error| FrontendError::StartTls(error.to_string()));
         match &self.tls {
             FrontendTls::Off => greeting(Wire::new(Stream::Plain(tcp))).await,
             FrontendTls::Imaps(tls) => {

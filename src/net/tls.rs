@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
@@ -87,6 +87,12 @@ fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsErr
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     // Also says when the key is not the certificate's.
     Ok(Arc::new(CertifiedKey::from_der(chain, secret, &provider).map_err(unusable)?))
+}
+
+/// Whom the certificate of the server at `host:port` has to be for.
+pub fn server_name(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+    ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
 }
 
 /// A client that trusts the authorities in a PEM file.

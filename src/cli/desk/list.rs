@@ -13,9 +13,10 @@ use crate::authority::machine::State;
 use crate::authority::namespace::Namespace;
 use crate::authority::plan::{Act, Intent, PlanStep, Planner};
 use crate::authority::write::{Origin, Outcome, Write};
+use crate::config::MUPDATE_PORT;
 use crate::list::dump::{self, LineWriter};
 use crate::list::{Entry, EntryState, MailboxName, Record};
-use crate::mupdate::client::{LinkConfig, Listing};
+use crate::mupdate::client::Listing;
 use crate::store::Snapshot;
 
 /// Bytes of the list read at a time.
@@ -24,8 +25,6 @@ const CHUNK: usize = 64 << 10;
 const BATCH: usize = 1000;
 /// Names that an import gives to the murder at once.
 const AT_ONCE: usize = 64;
-/// Where a frontend's slave listens unless told otherwise.
-const PORT: u16 = 3905;
 
 pub(super) async fn attend(desk: &Desk, ask: ListAsk, session: Session) -> Result<Value, String> {
     match ask {
@@ -49,8 +48,8 @@ pub(super) async fn attend(desk: &Desk, ask: ListAsk, session: Session) -> Resul
         }
         ListAsk::Learn { from, dry } => {
             let _turn = desk.turns.take("learning a list")?;
-            let address = if from.contains(':') { from } else { format!("{from}:{PORT}") };
-            let link = LinkConfig { address: address.clone(), ..desk.link.as_ref().clone() };
+            let address = if from.contains(':') { from } else { format!("{from}:{MUPDATE_PORT}") };
+            let link = desk.link.at(address.clone()).map_err(|error| format!("{address}: {error}"))?;
             let source = Source::Server(Box::new(plan::open(&link).await?));
             in_json(take_in(desk, source, address, dry, &session.replies).await?)
         }

@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::UpstreamConfig;
 use crate::net::at_once::at_once;
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
+use crate::net::tls::server_name;
 
 /// How much is collected before it is written.
 const WRITE: usize = 64 << 10;
@@ -100,8 +100,7 @@ impl Connection {
         self.ask("STARTTLS", &[b"STARTTLS"]).await?;
         // What came behind the 220 in clear could be anybody's: the buffer is thrown away with the old connection.
         let Stream::Plain(tcp) = self.stream else { return Err(Trouble::NoTls) };
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        let name = server_name(address).map_err(std::io::Error::other)?;
         let stream = TlsConnector::from(tls).connect(name, tcp).await?;
         Ok(Self::over(Stream::Client(Box::new(stream)), config.reply_timeout))
     }

@@ -23,10 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::rustls::pki_types::InvalidDnsNameError;
 
 use crate::authority::master::{BoxFuture, LinkEvent, Lost, Master, MasterReply};
 use crate::authority::write::Write;
 use crate::net::secret::Secret;
+use crate::net::tls::server_name;
 
 pub use connection::{Connection, LinkError, Tls};
 pub use listing::Listing;
@@ -73,6 +75,15 @@ impl LinkConfig {
             backoff_max: Duration::from_secs(2),
             connections: 8,
         }
+    }
+
+    /// The same login, and the same trust, at another server.
+    pub fn at(&self, address: String) -> Result<Self, InvalidDnsNameError> {
+        let tls = match &self.tls {
+            Tls::Off => Tls::Off,
+            Tls::StartTls(trust, _) => Tls::StartTls(trust.clone(), server_name(&address)?),
+        };
+        Ok(Self { address, tls, ..self.clone() })
     }
 }
 

@@ -443,6 +443,21 @@ async fn writes_share_a_connection_and_one_given_up_takes_nobody_with_it() {
 }
 
 #[test]
+fn at_another_server_its_own_certificate_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = crate::net::tls::testing::make(dir.path(), "mm.test");
+    let trust = crate::net::trust::Trust::load(&made.authority).unwrap();
+    let tls = super::Tls::StartTls(trust, "mm.test".try_into().unwrap());
+    let master = LinkConfig { tls, ..LinkConfig::new("mm.test:3905", "murder", Secret::new("secret")) };
+    for (address, name) in [("fe1.test:3905", "fe1.test"), ("[::1]:3905", "::1")] {
+        let link = master.at(address.to_owned()).unwrap();
+        let super::Tls::StartTls(_, wanted) = &link.tls else { panic!("without TLS") };
+        assert_eq!((link.address.as_str(), wanted.to_str().as_ref()), (address, name));
+    }
+    assert!(master.at("no port".to_owned()).is_err());
+}
+
+#[test]
 fn the_password_is_not_shown() {
     let config = LinkConfig::new("mm.test:3905", "murder", Secret::new("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
