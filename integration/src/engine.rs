@@ -42,6 +42,11 @@ impl Output {
         );
         Ok(self)
     }
+
+    /// Everything that it said.
+    pub fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
 }
 
 impl Engine {

@@ -46,6 +46,9 @@ pub struct Site {
     pub binary: Option<PathBuf>,
 }
 
+/// The exit status of a command whose change nobody confirmed, or with the wrong number.
+pub const NOT_CONFIRMED: i64 = 77;
+
 /// A Ravenry with its files in a directory of its own. Dropping it kills the process. Unless it came to
 /// [`Ravenry::stop`], the story failed, and its files are kept.
 #[derive(Debug)]

@@ -84,6 +84,14 @@ impl Stage {
         Ok(Self { ravenry, to_master, from_frontends, from_backends, murder })
     }
 
+    /// Points the frontends and backends at another mupdate server, as a change of `mupdate_server` does.
+    pub fn point_murder_at(&self, mupdate: SocketAddr) {
+        for relay in [&self.from_frontends, &self.from_backends] {
+            relay.retarget(mupdate);
+            relay.cut_all();
+        }
+    }
+
     /// Where Ravenry's IMAP is, if [`IMAP`] was in its configuration.
     pub fn imap(&self) -> SocketAddr {
         (self.murder.gateway(), 1143).into()

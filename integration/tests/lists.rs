@@ -7,16 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ravenry_integration::engine::Output;
 use ravenry_integration::murder::Plan;
-use ravenry_integration::ravenry::{Ravenry, Settings};
+use ravenry_integration::ravenry::{NOT_CONFIRMED, Ravenry, Settings};
 use ravenry_integration::stage::Stage;
 use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(30);
-const NOT_CONFIRMED: i64 = 77;
-
-fn said(output: &Output) -> String {
-    format!("{}{}", output.stdout, output.stderr)
-}
 
 /// A Ravenry that has no list, and whose master does not answer.
 async fn empty(listen: SocketAddr) -> Result<Ravenry> {
@@ -62,10 +57,10 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
     for (file, text) in files {
         let ravenry = empty(elsewhere).await?;
         let missing = ravenry.cli(&["plan"]).await?;
-        ensure!(missing.exit == 69 && said(&missing).contains("there is no list yet"), "{missing:?}");
+        ensure!(missing.exit == 69 && missing.said().contains("there is no list yet"), "{missing:?}");
         let half = text.get(..text.len() / 2).context("half of it")?;
         let broken = import(&ravenry, &write(dir.path(), "half", half)?, &[]).await?;
-        ensure!(broken.exit != 0 && said(&broken).contains("line "), "{file}: {broken:?}");
+        ensure!(broken.exit != 0 && broken.said().contains("line "), "{file}: {broken:?}");
         ensure!(ravenry.status().await?["state"] == "learning", "half of {file} was believed");
         import(&ravenry, &write(dir.path(), file, text)?, &[]).await?.success().context(file)?;
         ravenry.wait_for_state("standing-in", SOON).await?;
@@ -82,7 +77,7 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
     let dump = murder.be2.exec(&["ctl_mboxlist", "-d"]).await?.success()?.stdout;
     let dump = write(dir.path(), "backend", &dump)?;
     let nameless = import(&ravenry, &dump, &[]).await?;
-    ensure!(said(&nameless).contains("--server"), "{nameless:?}");
+    ensure!(nameless.said().contains("--server"), "{nameless:?}");
     import(&ravenry, &dump, &["--server", "be9.murder.test"]).await?.success()?;
     assert_eq!(exported(&ravenry, "jsonl").await?, list, "bob is not moved by an import");
     let find = ravenry.cli(&["list", "find", "user.bob"]).await?.success()?;

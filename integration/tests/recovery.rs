@@ -4,23 +4,18 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ravenry_integration::deadline::eventually;
-use ravenry_integration::engine::Output;
 use ravenry_integration::murder::{Dump, Murder, Plan};
+use ravenry_integration::ravenry::NOT_CONFIRMED;
 use ravenry_integration::stage::Stage;
 
 /// A list of a handful of names is judged, and given to the master, well within this.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Asked for, and not given.
-const NOT_CONFIRMED: i64 = 77;
 const UNAVAILABLE: i64 = 69;
 
 /// So small a murder needs a strict guard.
 const GUARD: &str = "[guard]\nat_least = 2\n";
-
-fn said(output: &Output) -> String {
-    format!("{}{}", output.stdout, output.stderr)
-}
 
 async fn frontends_hold(murder: &Murder, list: &Dump) -> Result<()> {
     for frontend in murder.frontends() {
@@ -74,7 +69,7 @@ async fn an_empty_master_is_rebuilt_and_nobody_loses_a_name() -> Result<()> {
     let mut admin = murder.be2.imap("cyrus").await?;
     assert!(admin.create("user.alice").await?.ok().is_err(), "alice was granted twice");
     let pushed = murder.be1.mboxlist_push().await?;
-    assert!(!said(&pushed).contains("Remove Local"), "{pushed:?}");
+    assert!(!pushed.said().contains("Remove Local"), "{pushed:?}");
     assert_eq!(murder.be1.imap("alice").await?.count("INBOX").await?, 3);
 
     // What would happen, and what an operator can do wrong.
@@ -92,13 +87,13 @@ async fn an_empty_master_is_rebuilt_and_nobody_loses_a_name() -> Result<()> {
     let accept = ravenry.cli(&["accept", "--yes", "--forget", "1"]).await?;
     assert_eq!(accept.exit, UNAVAILABLE, "{accept:?}");
     assert!(
-        said(&accept).contains(&format!("we would forget {} names, not 1", good.0.len() + 1)),
+        accept.said().contains(&format!("we would forget {} names, not 1", good.0.len() + 1)),
         "{accept:?}"
     );
     frontends_hold(murder, &good).await?;
 
     let reseed = ravenry.cli(&["reseed", "--yes"]).await?;
-    assert!(said(&reseed).contains("read again from") && reseed.exit == 0, "{reseed:?}");
+    assert!(reseed.said().contains("read again from") && reseed.exit == 0, "{reseed:?}");
     ravenry.wait_for_state("following", SOON).await?;
     agreement.master_was_restarted().await?;
     agreement.reached_within(SOON).await?;

@@ -21,12 +21,8 @@ const SLOWLY: &str = "[guard]\nat_least = 2\n\n[replay]\nrate = 2\n";
 /// The master holds so much when the power goes.
 const HALF_WAY: usize = 6;
 
-fn said(output: &Output) -> String {
-    format!("{}{}", output.stdout, output.stderr)
-}
-
 fn is_refused(output: &Output) -> Result<()> {
-    let text = said(output);
+    let text = output.said();
     let why = text.contains("a reseed is under way") || text.contains("a reseed goes on");
     ensure!(output.exit == UNAVAILABLE && why, "a second reseed was not refused: {output:?}");
     Ok(())
@@ -82,7 +78,7 @@ async fn a_second_reseed_is_refused_and_one_killed_half_way_ends_the_same() -> R
     is_refused(&stage.ravenry.cli(&["reseed", "--yes"]).await?)?;
     stage.ravenry.wait_for_state("following", SOON).await?;
     let again = stage.ravenry.cli(&["reseed", "--yes"]).await?.success()?;
-    ensure!(said(&again).contains("takes 0 changes"), "{again:?}");
+    ensure!(again.said().contains("takes 0 changes"), "{again:?}");
     stage.ravenry.wait_for_state("following", SOON).await?;
 
     let rebuilt = stage.murder.mm.dump().await?;

@@ -103,10 +103,7 @@ async fn tried_in_the_shadow_moved_in_and_out_again() -> Result<()> {
     ravenry.wait_for_state("following", SHOWN).await?;
     let stage = Stage { ravenry, to_master, from_frontends, from_backends, murder };
     let ravenry = &stage.ravenry;
-    for relay in [&stage.from_backends, &stage.from_frontends] {
-        relay.retarget(ravenry.address());
-        relay.cut_all();
-    }
+    stage.point_murder_at(ravenry.address());
     ravenry.wait_for(SHOWN, "both streams", |now| now["streams"] == 2).await?;
     stage.murder.mm.stop_cyrus().await?;
     let mut alice = stage.murder.fe2.imap("alice").await?;
@@ -120,10 +117,7 @@ async fn tried_in_the_shadow_moved_in_and_out_again() -> Result<()> {
         now["journal"] == 0 && now["conflicts"] == 0 && now["unconfirmed"] == 0 && now["doubts"] == 0
     };
     ravenry.wait_for(SHOWN, "nothing that only Ravenry knows", empty).await?;
-    for relay in [&stage.from_backends, &stage.from_frontends] {
-        relay.retarget(master);
-        relay.cut_all();
-    }
+    stage.point_murder_at(master);
     ravenry.wait_for(SHOWN, "no streams", |now| now["streams"] == 0).await?;
     alice.create("INBOX.after").await?.ok()?;
     let agreement = Agreement::begin(&stage.murder).await?;

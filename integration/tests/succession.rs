@@ -5,21 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ravenry_integration::agreement::Agreement;
-use ravenry_integration::engine::Output;
 use ravenry_integration::murder::Plan;
-use ravenry_integration::ravenry::{Ravenry, Settings};
+use ravenry_integration::ravenry::{NOT_CONFIRMED, Ravenry, Settings};
 use ravenry_integration::sight::Sight;
 use ravenry_integration::stage::Stage;
 
 const SHOWN: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(60);
-const NOT_CONFIRMED: i64 = 77;
 /// Long enough for a list to be compared, and for a replay, if there were one.
 const A_WHILE: Duration = Duration::from_secs(5);
-
-fn said(output: &Output) -> String {
-    format!("{}{}", output.stdout, output.stderr)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_spare_takes_over_from_a_copy() -> Result<()> {
@@ -36,7 +30,7 @@ async fn a_cold_spare_takes_over_from_a_copy() -> Result<()> {
     let path = copy.to_str().context("a path in UTF-8")?;
     ravenry.cli(&["backup", path]).await?.success()?;
     let refused = ravenry.cli(&["backup", path]).await?;
-    ensure!(refused.exit != 0, "a copy is never written over: {}", said(&refused));
+    ensure!(refused.exit != 0, "a copy is never written over: {}", refused.said());
     ravenry.kill().await?;
 
     let settings = Settings { listen: ravenry.address(), master: to_master.address(), extra: String::new() };
@@ -74,18 +68,15 @@ async fn what_a_retired_ravenry_left_behind_is_not_replayed_blindly() -> Result<
     alice.delete("INBOX.remade").await?.ok()?;
 
     let refused = stage.ravenry.cli(&["retire"]).await?;
-    ensure!(refused.exit != 0, "not while it runs: {}", said(&refused));
+    ensure!(refused.exit != 0, "not while it runs: {}", refused.said());
     stage.ravenry.kill().await?;
     let retired = stage.ravenry.cli(&["retire"]).await?.success()?;
-    println!("{}", said(&retired));
+    println!("{}", retired.said());
 
     // The murder is pointed at the master, and the backends push what it has not heard.
     murder.mm.start_cyrus().await?;
     murder.mm.wait_until_up().await?;
-    for relay in [&stage.from_frontends, &stage.from_backends] {
-        relay.retarget(murder.mm.mupdate_address());
-        relay.cut_all();
-    }
+    stage.point_murder_at(murder.mm.mupdate_address());
     for backend in murder.backends() {
         backend.mboxlist_push().await?.success()?;
     }
@@ -111,15 +102,12 @@ async fn what_a_retired_ravenry_left_behind_is_not_replayed_blindly() -> Result<
     // A person takes the master's list; the murder comes back.
     let asked = stage.ravenry.cli(&["accept", "--yes"]).await?;
     assert_eq!(asked.exit, NOT_CONFIRMED, "what would be forgotten is told, and its number wanted");
-    let told = said(&asked);
+    let told = asked.said();
     let number = told.split(" are forgotten or moved").next().and_then(|told| told.rsplit(' ').next());
     let number = number.context(told.clone())?;
     stage.ravenry.cli(&["accept", "--yes", "--forget", number]).await?.success()?;
     stage.ravenry.wait_for_state("following", SETTLED).await?;
-    for relay in [&stage.from_frontends, &stage.from_backends] {
-        relay.retarget(stage.ravenry.address());
-        relay.cut_all();
-    }
+    stage.point_murder_at(stage.ravenry.address());
     stage.ravenry.wait_for(SHOWN, "both streams", |now| now["streams"] == 2).await?;
     murder.fe1.imap("alice").await?.create("INBOX.again").await?.ok()?;
     stage.agreement().await?.reached_within(SETTLED).await?;
