@@ -1,4 +1,12 @@
 //! The loop: one event at a time into the machine, its decisions carried out in their order.
+//!
+//! | file | what |
+//! |---|---|
+//! | `link` | what the link to the master tells |
+//! | `orders` | what is asked: writes, and an operator's orders |
+
+mod link;
+mod orders;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -8,19 +16,19 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::committer::Committer;
 use super::handle::{Options, Order, Passage, Standing};
-use super::intake::{Intake, Outcome as Arrived, forget_what_is_overtaken, synced};
+use super::intake::{Intake, synced};
 use super::monitor;
 use super::pulse::Pulse;
-use crate::authority::facts::{Difference, Facts};
+use crate::authority::facts::Facts;
 use crate::authority::feed::Feed;
 use crate::authority::machine::{
-    BarrierId, CallId, CommitId, Decision, Event, Keep, Machine, Now, Progress, Restored, SendId, State, Task,
+    BarrierId, CallId, CommitId, Decision, Event, Keep, Machine, Now, Restored, SendId, State, Task,
 };
-use crate::authority::master::{LinkEpoch, LinkEvent, Lost, Master, MasterIdentity, MasterReply};
+use crate::authority::master::{LinkEvent, Lost, Master, MasterReply};
 use crate::authority::recorded::Recorded;
 use crate::authority::write::{Origin, Outcome, SessionId, Write};
-use crate::list::{self, MailboxName};
-use crate::store::{Change, Doubt, Loader, Store, StoreError};
+use crate::list::MailboxName;
+use crate::store::{Change, Doubt, Loader, Store};
 
 /// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
 /// had the OK can deadlock with itself (Cyrus issue 5926). With the disk's share a write stays below 20 ms.
@@ -204,96 +212,6 @@ impl Driver {
         }
     }
 
-    /// Takes in what a barrier that has passed covers: it was handed over before, but on another way. Otherwise
-    /// a line that is older than a write of ours would be taken for the master's last word.
-    async fn catch_up(&mut self, link: &mut mpsc::Receiver<LinkEvent>) {
-        for _ in 0..link.len() {
-            let Ok(event) = link.try_recv() else { return };
-            self.linked(event).await;
-        }
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Write { origin, write, expires, caller } => {
-                self.next_call += 1;
-                let id = CallId(self.next_call);
-                self.callers.insert(id, caller);
-                let expires = expires.saturating_duration_since(self.started);
-                self.feed_machine(Event::Call(id, write, origin, expires));
-            }
-            Command::Ended(session, complete) => self.feed_machine(Event::Ended(session, complete)),
-            Command::Silent(lost) => {
-                if matches!(self.machine.state(), State::Following | State::Replaying) {
-                    self.feed_machine(Event::MasterLost(lost.to_string()));
-                    self.master.reconnect();
-                }
-            }
-            Command::Order(order, reply) => {
-                tracing::warn!(?order, "an operator's order");
-                self.ordered(order, reply);
-            }
-            Command::Resolve { name, keep, caller } => {
-                tracing::warn!(%name, ?keep, "an operator's decision");
-                self.next_call += 1;
-                let id = CallId(self.next_call);
-                self.callers.insert(id, caller);
-                self.feed_machine(Event::Resolve(id, name, keep));
-            }
-            Command::Fence(_) | Command::Believe { .. } | Command::Stop(_) => {}
-        }
-    }
-
-    async fn believe(&mut self, loader: Loader, from: String) -> Result<(), String> {
-        if self.machine.state() != State::Learning {
-            return Err("there is a list that is served by now; nothing was changed".into());
-        }
-        self.intake = Intake::Idle;
-        let failed = |error: StoreError| error.to_string();
-        loader.finish(synced(None, unix())).await.map_err(failed)?;
-        forget_what_is_overtaken(&self.facts.store).await.map_err(failed)?;
-        self.facts.store.commit(vec![Change::Attended { at_unix: unix() }]).await.map_err(failed)?;
-        self.replace = false;
-        self.feed_machine(Event::Learned(from));
-        Ok(())
-    }
-
-    /// An order to stand in, and the end of it, counts as taken when it is durable: it outlives the process.
-    fn ordered(&mut self, order: Order, reply: oneshot::Sender<Result<(), String>>) {
-        let before = self.machine.held();
-        let taken = self.order(order);
-        let held = self.machine.held();
-        if held == before {
-            return drop(reply.send(taken));
-        }
-        self.standing.send_modify(|standing| standing.held = held);
-        let (committed, durable) = oneshot::channel();
-        self.committer.submit(None, vec![Change::Held { held }], None);
-        self.committer.fence(committed);
-        tokio::spawn(async move {
-            let _ = durable.await;
-            let _ = reply.send(taken);
-        });
-    }
-
-    fn order(&mut self, order: Order) -> Result<(), String> {
-        let event = match order {
-            Order::StandIn => Event::StandIn,
-            Order::Follow => Event::Follow,
-            Order::Begin(task) => match self.machine.objection(task) {
-                Some(objection) => return Err(objection),
-                None => Event::Begin(task),
-            },
-            Order::GiveUp(why) => {
-                self.replace = !self.facts.store.stats().complete;
-                Event::GiveUp(why)
-            }
-            Order::Expect { server, time } => Event::Expect(server, time),
-        };
-        self.feed_machine(event);
-        Ok(())
-    }
-
     fn finished(&mut self, done: Done) {
         let event = match done {
             Done::Committed(id, result) => Event::Committed(id, result),
@@ -337,104 +255,6 @@ impl Driver {
         doubts.into_iter().filter(|(_, all)| old(all)).map(|(name, _)| Change::Undoubt { name }).collect()
     }
 
-    async fn linked(&mut self, event: LinkEvent) {
-        let result = match event {
-            LinkEvent::Up(epoch, identity) => self.link_up(epoch, identity).await,
-            LinkEvent::Listed(epoch, part) => self.intake.push(epoch, part).await,
-            LinkEvent::Complete(epoch) => self.list_complete(epoch).await,
-            LinkEvent::Changed(_, changes) => {
-                for (name, entry) in changes {
-                    self.feed_machine(Event::MasterChanged(name, entry));
-                }
-                Ok(())
-            }
-            LinkEvent::Down(_, reason) => {
-                if let Intake::Loading { .. } = std::mem::replace(&mut self.intake, Intake::Idle)
-                    && self.machine.state() != State::Learning
-                {
-                    self.replace = false;
-                    self.feed_machine(Event::GiveUp(format!("the master's list broke off: {reason}")));
-                }
-                self.standing.send_if_modified(|standing| {
-                    let known = !standing.connected && standing.last_error.as_ref() == Some(&reason);
-                    standing.connected = false;
-                    standing.last_error = Some(reason.clone());
-                    if !known {
-                        tracing::warn!(%reason, "no link to the master");
-                    }
-                    !known
-                });
-                self.feed_machine(Event::MasterLost(reason));
-                Ok(())
-            }
-        };
-        if let Err(error) = result {
-            tracing::error!(%error, "the master's list could not be taken in");
-            self.intake = Intake::Idle;
-        }
-    }
-
-    async fn link_up(&mut self, epoch: LinkEpoch, identity: MasterIdentity) -> Result<(), StoreError> {
-        if let Some(order) = list::Order::of_version(&identity.version)
-            && order != self.facts.store.stats().order
-        {
-            tracing::warn!(?order, version = %identity.version, "the master keeps another order: re-keying");
-            self.facts.store.commit(vec![Change::SetOrder(order)]).await?;
-        }
-        self.standing.send_modify(|standing| {
-            standing.master = Some(identity.clone());
-            standing.connected = true;
-            standing.last_error = None;
-        });
-        let replace = self.replace && self.may_be_replaced();
-        if replace {
-            // Nothing that was decided before may land on the list that replaces ours.
-            let (reply, committed) = oneshot::channel();
-            self.committer.fence(reply);
-            let _ = committed.await;
-        }
-        self.intake = Intake::begin(&self.facts.store, epoch, replace).await?;
-        self.feed_machine(Event::MasterUp(identity));
-        Ok(())
-    }
-
-    async fn list_complete(&mut self, epoch: LinkEpoch) -> Result<(), StoreError> {
-        if matches!(self.intake, Intake::Loading { .. }) && !self.may_be_replaced() {
-            // A person decided for our list while this one was under way to replace it.
-            self.intake = Intake::Idle;
-            self.master.reconnect();
-            return Ok(());
-        }
-        let record = synced(self.standing.borrow().master.as_ref(), unix());
-        let (machine, entries) = (&self.machine, self.facts.store.stats().entries);
-        let may_replace = |difference: &Difference| machine.may_accept(difference, entries);
-        match self.intake.complete(&self.facts.store, epoch, record, may_replace).await? {
-            Arrived::Loaded(began) => {
-                self.replace = false;
-                self.facts.store.commit(vec![Change::Attended { at_unix: unix() }]).await?;
-                // Slaves come back and take the new list.
-                self.feed.close_all();
-                self.feed_machine(Event::Loaded(began.at.elapsed()));
-            }
-            Arrived::Compared(difference, snapshot) => {
-                self.facts.listed = Some(*snapshot);
-                self.feed_machine(Event::MasterList(difference));
-            }
-            Arrived::Unwanted(why) => {
-                self.replace = false;
-                self.feed_machine(Event::GiveUp(why));
-                self.master.reconnect();
-            }
-            Arrived::Nothing => {}
-        }
-        Ok(())
-    }
-
-    /// Whether the next list may take the place of ours: there is none that is served, or a person said so.
-    fn may_be_replaced(&self) -> bool {
-        self.machine.state() == State::Learning || self.machine.is_accepting()
-    }
-
     fn feed_machine(&mut self, event: Event) {
         let now = Now { since_start: self.started.elapsed(), unix: unix() };
         let facts: &dyn Facts = &self.facts;
@@ -449,23 +269,6 @@ impl Driver {
                 self.feed.close_all();
             }
         }
-    }
-
-    /// What a person ordered is told to who asks, and a reseed is kept on record until it has ended.
-    fn tell_progress(&mut self) {
-        let progress = self.machine.progress();
-        if self.standing.borrow().progress.as_ref() == progress {
-            return;
-        }
-        let progress = progress.cloned();
-        let unfinished = match progress.as_ref().and_then(Progress::open) {
-            Some(Task::Reseed { removals }) => Some(removals),
-            Some(Task::Accept { .. }) | None => None,
-        };
-        if self.facts.store.stats().reseeding != unfinished {
-            self.committer.submit(None, vec![Change::Reseeding(unfinished)], None);
-        }
-        self.standing.send_modify(|standing| standing.progress = progress);
     }
 
     fn carry_out(&mut self, decision: Decision) {
