@@ -12,6 +12,7 @@
 //! - [`imap`]: the face to mail clients.
 //! - [`lmtp`]: the face to the MTA, and the way of deliveries to the frontends.
 //! - [`admin`], [`telemetry`]: control socket, metrics, logs.
+//! - [`cyrus`]: the configuration files of Cyrus hosts.
 //! - [`config`], [`cli`]: the file and the commands.
 
 pub mod admin;
@@ -19,6 +20,7 @@ pub mod authority;
 pub mod backends;
 pub mod cli;
 pub mod config;
+pub mod cyrus;
 mod failpoint;
 pub mod ghosts;
 pub mod imap;

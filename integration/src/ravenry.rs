@@ -196,6 +196,11 @@ impl Ravenry {
         self.cli_with_input(args, "").await
     }
 
+    /// Replaces its configuration file: the next start reads it.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.config_path(), text)?)
+    }
+
     /// What `status --json` says.
     pub async fn status(&self) -> Result<Value> {
         let output = self.cli(&["status", "--json"]).await?.success()?;
@@ -279,7 +284,8 @@ impl Ravenry {
         Ok(command)
     }
 
-    fn config_path(&self) -> PathBuf {
+    /// Its configuration file.
+    pub fn config_path(&self) -> PathBuf {
         self.home.join("ravenry.toml")
     }
 

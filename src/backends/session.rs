@@ -13,6 +13,7 @@ use super::names::{from_wire, to_wire};
 use super::words::texts;
 use super::{BackendError, Backends};
 use crate::list::{Acl, MailboxName};
+use crate::net::clock::clock_of_session;
 
 /// The longest reply that is taken; a mailbox's name is far shorter.
 const MAX_REPLY: usize = 64 << 10;
@@ -30,6 +31,7 @@ pub struct Session {
     deadline: Duration,
     separator: u8,
     count: u32,
+    clock: Option<u64>,
 }
 
 impl Session {
@@ -49,15 +51,16 @@ impl Session {
             deadline,
             separator: b'.',
             count: 0,
+            clock: None,
         };
         let greeting = session.reply().await?;
         if !greeting.starts_with(b"* OK") {
             return Err(session.said(&greeting));
         }
         let secret = format!("\0{}\0{}", backends.user, backends.password.expose());
-        session
-            .command(format!("AUTHENTICATE PLAIN {}", BASE64.encode(secret)).as_bytes(), |_, _| {})
-            .await?;
+        let login = format!("AUTHENTICATE PLAIN {}", BASE64.encode(secret));
+        let welcome = session.command(login.as_bytes(), |_, _| {}).await?;
+        session.clock = clock_of_session(&welcome);
         // The answer to an empty pattern is the separator alone (RFC 9051 §6.3.9).
         let mut separator = None;
         let learn =
@@ -65,6 +68,20 @@ impl Session {
         session.command(b"LIST \"\" \"\"", learn).await?;
         session.separator = separator.ok_or_else(|| session.said(b"it does not tell its separator"))?;
         Ok(session)
+    }
+
+    /// The backend's clock when we logged in, in seconds since 1970, where it shows it.
+    pub fn clock(&self) -> Option<u64> {
+        self.clock
+    }
+
+    /// Whether the backend takes us for an administrator. Anybody else may not ask for quotas (observed on 3.2 to 3.12).
+    pub async fn is_admin(&mut self) -> Result<bool, BackendError> {
+        match self.command(b"GETQUOTA user.ravenry-asks-whether-it-is-an-administrator", |_, _| {}).await {
+            Ok(_) => Ok(true),
+            Err(BackendError::Said { said, .. }) => Ok(!said.contains("Permission denied")),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the backend holds a mailbox.
@@ -137,8 +154,12 @@ impl Session {
         let _ = self.command(b"LOGOUT", |_, _| {}).await;
     }
 
-    /// Runs a command to its end and shows each untagged reply, with the separator.
-    async fn command(&mut self, command: &[u8], mut each: impl FnMut(&[u8], u8)) -> Result<(), BackendError> {
+    /// Runs a command to its end and shows each untagged reply, with the separator. Returns the tagged one.
+    async fn command(
+        &mut self,
+        command: &[u8],
+        mut each: impl FnMut(&[u8], u8),
+    ) -> Result<BytesMut, BackendError> {
         self.count += 1;
         let tag = format!("r{}", self.count);
         let line = [tag.as_bytes(), b" ", command, b"\r\n"].concat();
@@ -156,7 +177,7 @@ impl Session {
                 Ok(Some(ServerEvent::Begin(ReplyHead::Status { tag: Some(ended), condition, .. })))
                     if ended == tag.as_bytes() =>
                 {
-                    return if condition == Condition::Ok { Ok(()) } else { Err(self.said(&reply)) };
+                    return if condition == Condition::Ok { Ok(reply) } else { Err(self.said(&reply)) };
                 }
                 Ok(Some(ServerEvent::Begin(ReplyHead::Continue))) => return Err(self.said(&reply)),
                 _ => each(&reply, self.separator),

@@ -3,8 +3,25 @@
 use super::{Failure, exit};
 use crate::config::{Config, Severity};
 
-pub(super) fn run(config: &Config) -> Result<(), Failure> {
+/// The arguments.
+#[derive(clap::Args, Debug)]
+pub(super) struct Check {
+    /// Log in to the master, each frontend and backend as configured, and say what would fail, and what to do about
+    /// it. Changes nothing there. Exit code: that of the first error in the list: 69 not reached, 76 another protocol,
+    /// 77 login refused or not an administrator, 78 nothing that both sides can do.
+    #[arg(long)]
+    live: bool,
+    /// With --live: answer in JSON, for scripts.
+    #[arg(long, requires = "live")]
+    json: bool,
+}
+
+pub(super) fn run(config: &Config, args: &Check) -> Result<(), Failure> {
     let findings = config.check();
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if args.live && errors == 0 {
+        return super::live::run(config, args.json);
+    }
     for finding in &findings {
         let word = match finding.severity {
             Severity::Error => "error",
@@ -12,7 +29,6 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         };
         println!("{word}: {}: {}", finding.key, finding.text);
     }
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if errors > 0 {
         return Err(Failure::new(exit::CONFIG, format!("{errors} errors in the configuration")));
     }

@@ -160,7 +160,7 @@ fn naming(lmtp: &Lmtp) -> Naming {
     }
 }
 
-fn upstream_config(lmtp: &Lmtp) -> Result<UpstreamConfig, Failure> {
+pub(super) fn upstream_config(lmtp: &Lmtp) -> Result<UpstreamConfig, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
     let upstream = &lmtp.upstream;
     let login = match (&upstream.user, &upstream.password_file) {

@@ -70,7 +70,7 @@ impl ImapFace {
     }
 }
 
-fn proxy_config(imap: &Imap) -> Result<ImapConfig, Failure> {
+pub(super) fn proxy_config(imap: &Imap) -> Result<ImapConfig, Failure> {
     let frontend_tls = match (imap.frontend_tls, &imap.frontend_ca_file) {
         (Reach::Off, _) | (_, None) => FrontendTls::Off,
         (reach, Some(authorities)) => {

@@ -117,7 +117,7 @@ fn confirm(talk: &Talk<'_>, dry: &TakenIn, forget: Option<u64>) -> Result<(), Fa
         Some(said) if said == dry.forgotten => talk.confirm("Take it in?"),
         Some(said) => {
             let why = format!("{} names would be forgotten, not {said}; nothing was changed", dry.forgotten);
-            Err(Failure::new(exit::NOT_CONFIRMED, why))
+            Err(Failure::new(exit::NO_PERMISSION, why))
         }
     }
 }

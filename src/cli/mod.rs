@@ -6,16 +6,21 @@ mod check;
 mod conflicts;
 mod deliveries;
 mod desk;
+mod examples;
 mod frontend;
 mod generate;
 mod history;
 mod imap_face;
+mod init;
 mod limits;
 mod list;
+mod live;
+mod manual;
 mod onlooker;
 mod operate;
 mod plan;
 mod queue;
+mod reference;
 mod reload;
 mod reseed;
 mod retire;
@@ -27,40 +32,52 @@ mod user;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::admin::Ask;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::list::Text;
+use examples::with_examples;
 use talk::Manner;
 
-/// Exit codes of sysexits.h.
+/// Exit codes, of sysexits.h where it has one.
 mod exit {
-    /// Not of sysexits.h: what was compared differs.
-    pub(super) const DIFFERENT: u8 = 1;
-    pub(super) const USAGE: u8 = 64;
-    pub(super) const NO_INPUT: u8 = 66;
-    pub(super) const UNAVAILABLE: u8 = 69;
-    pub(super) const SOFTWARE: u8 = 70;
-    pub(super) const IO: u8 = 74;
-    /// Nobody confirmed what would have been changed, or with the wrong number.
-    pub(super) const NOT_CONFIRMED: u8 = 77;
-    pub(super) const CONFIG: u8 = 78;
+    macro_rules! codes {
+        ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
+            $($(#[doc = $doc])+ pub(super) const $name: u8 = $code;)+
+            /// What each of them means, for the man pages.
+            pub(super) const ALL: &[(u8, &str)] = &[(0, " All is well."), $(($code, concat!($($doc),+)),)+];
+        };
+    }
+    codes! {
+        /// What was compared differs.
+        DIFFERENT = 1;
+        /// The command line is not understood.
+        USAGE = 64;
+        /// What was read is not what it should be.
+        DATA = 65;
+        /// A file that is to be read cannot be.
+        NO_INPUT = 66;
+        /// Ravenry does not run, refused, or somebody whom it needs cannot be reached.
+        UNAVAILABLE = 69;
+        /// A mistake of Ravenry's own.
+        SOFTWARE = 70;
+        /// A file that would be written is there already, or cannot be written.
+        CANT_CREATE = 73;
+        /// Reading or writing failed.
+        IO = 74;
+        /// Somebody speaks another protocol than he should.
+        PROTOCOL = 76;
+        /// A login was refused or is not an administrator's; or nobody confirmed what would have been changed.
+        NO_PERMISSION = 77;
+        /// The configuration is wrong.
+        CONFIG = 78;
+    }
 }
 
 /// Keeps a Cyrus IMAP Murder whole when its mupdate master is gone.
 #[derive(Parser, Debug)]
-#[command(
-    version,
-    about,
-    after_help = "\
-Examples:
-  printf %s \"$PASSWORD\" | ravenry user add murder   let frontends and backends log in
-  ravenry check                                     look at the configuration
-  ravenry serve                                     run
-  ravenry status                                    where things stand
-  ravenry stand-in; …; ravenry follow               around maintenance of the master"
-)]
+#[command(version, about)]
 struct Line {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
@@ -73,8 +90,10 @@ struct Line {
 enum Command {
     /// Run: stand between the murder and its master.
     Serve,
+    /// Write a configuration from the files of a murder's hosts, and say what to change on each of them.
+    Init(init::Init),
     /// Look at the configuration and say what is wrong with it.
-    Check,
+    Check(check::Check),
     /// Say where things stand.
     Status {
         /// As JSON, for scripts.
@@ -194,8 +213,7 @@ enum Command {
     /// Mark the state of a Ravenry that is not running: the murder was pointed past it. What it has on disk is then
     /// neither served nor replayed before it was compared with the master, however soon it is started again.
     Retire,
-    /// Write what is made from the program itself.
-    #[command(hide = true)]
+    /// Completions, man pages and references, made from the program itself.
     Generate {
         #[command(subcommand)]
         what: generate::What,
@@ -225,7 +243,8 @@ fn load(path: &std::path::Path) -> Result<Config, Failure> {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let line = match Line::try_parse() {
+    let parsed = with_examples(Line::command()).try_get_matches();
+    let line = match parsed.and_then(|matches| Line::from_arg_matches(&matches)) {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
@@ -236,6 +255,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         // What needs no configuration.
         Command::Generate { what } => generate::run(&what),
+        Command::Init(args) => init::run(&path, &args),
         command => load(&path).and_then(|config| run(command, config)),
     };
     match done {
@@ -251,9 +271,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, config: Config) -> Result<(), Failure> {
     match command {
-        Command::Generate { what } => generate::run(&what),
+        // Answered before there was a configuration.
+        Command::Generate { .. } | Command::Init(_) => Ok(()),
         Command::Serve => serve::run(config),
-        Command::Check => check::run(&config),
+        Command::Check(args) => check::run(&config, &args),
         Command::Status { json } => status::run(&config, json),
         Command::User { command } => user::run(&config, command),
         Command::Plan { wanted, manner } => plan::run(&config, wanted, manner),

@@ -226,7 +226,7 @@ pub(super) fn open_store(config: &Config) -> Result<Store, Failure> {
     Store::open(&dir, options).map_err(|error| Failure::new(exit::UNAVAILABLE, error))
 }
 
-fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
+pub(super) fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
     let master = &config.master;
     let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
     let password = Secret::read(&master.password_file).map_err(|error| wrong(&error))?;

@@ -121,7 +121,7 @@ impl<'a> Talk<'a> {
         }
         match hear(&format!("{question} [y/N] "))?.as_str() {
             "y" | "Y" | "yes" => Ok(()),
-            _ => Err(Failure::new(exit::NOT_CONFIRMED, "nothing was changed")),
+            _ => Err(Failure::new(exit::NO_PERMISSION, "nothing was changed")),
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Talk<'a> {
         if hear(&format!("{question} "))?.parse() == Ok(number) {
             return Ok(());
         }
-        Err(Failure::new(exit::NOT_CONFIRMED, format!("the number is {number}; nothing was changed")))
+        Err(Failure::new(exit::NO_PERMISSION, format!("the number is {number}; nothing was changed")))
     }
 }
 
@@ -139,13 +139,13 @@ impl<'a> Talk<'a> {
 fn hear(question: &str) -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {
         let why = "nobody is here to ask: say so on the command line (see --help); nothing was changed";
-        return Err(Failure::new(exit::NOT_CONFIRMED, why));
+        return Err(Failure::new(exit::NO_PERMISSION, why));
     }
     eprint!("{question}");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let heard = std::io::stdin().lock().take(1024).read_line(&mut answer);
-    heard.map_err(|error| Failure::new(exit::NOT_CONFIRMED, error))?;
+    heard.map_err(|error| Failure::new(exit::NO_PERMISSION, error))?;
     Ok(answer.trim().to_owned())
 }
 

@@ -42,7 +42,7 @@ impl std::fmt::Debug for FrontendTls {
 
 /// Why a frontend cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FrontendError {
+pub enum FrontendError {
     /// The network, or the frontend, ended it.
     #[error(transparent)]
     Wire(Box<dyn std::error::Error + Send + Sync>),
@@ -165,6 +165,21 @@ pub(super) struct Greeted {
     pub(super) lease: Lease,
 }
 
+/// What a frontend shows of itself when it is asked once.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// How it greets.
+    pub greeting: Bytes,
+    /// When its certificate ends, in seconds since 1970.
+    pub certificate_ends: Option<u64>,
+}
+
+/// Asks a frontend once, as the sessions would.
+pub async fn visit(address: &str, config: &super::ImapConfig) -> Result<Shown, FrontendError> {
+    let (tls, deadline) = (config.frontend_tls.clone(), config.connect_deadline);
+    Frontends::new(&[], tls, config.announce_clients, deadline).probe(address).await
+}
+
 /// Every frontend that was not tried yet is down or refused.
 #[derive(Debug, thiserror::Error)]
 #[error("no frontend answers")]
@@ -255,7 +270,7 @@ impl Frontends {
             let (all, frontend) = (self.clone(), frontend.clone());
             checks.spawn(async move {
                 match all.probe(&frontend.address).await {
-                    Ok(greeting) => frontend.is_up(greeting),
+                    Ok(shown) => frontend.is_up(shown.greeting),
                     Err(error) => frontend.is_down(error.to_string()),
                 }
             });
@@ -264,8 +279,9 @@ impl Frontends {
     }
 
     /// Asks one frontend, and leaves it in order.
-    async fn probe(&self, address: &str) -> Result<Bytes, FrontendError> {
+    async fn probe(&self, address: &str) -> Result<Shown, FrontendError> {
         let (mut wire, greeting) = self.greeted(address, None).await?;
+        let certificate_ends = wire.shown_until();
         let exchange = async {
             wire.send(b"r1 NOOP\r\n").await?;
             while !wire.line().await?.starts_with(b"r1 OK") {}
@@ -277,7 +293,7 @@ impl Frontends {
             Ok(answered) => answered?,
             Err(_) => return Err(FrontendError::Late(self.deadline)),
         }
-        Ok(greeting)
+        Ok(Shown { greeting, certificate_ends })
     }
 
     async fn greeted(

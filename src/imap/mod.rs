@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
-pub use frontends::{FrontendStatus, FrontendTls, Health};
+pub use frontends::{FrontendError, FrontendStatus, FrontendTls, Health, Shown, visit};
 pub use listener::{Listening, Proxy};
 
 use crate::list::MailboxName;

@@ -55,6 +55,11 @@ impl Wire {
         Self { stream: Some(stream), input: BytesMut::new() }
     }
 
+    /// When the certificate that the other side showed us ends, in seconds since 1970.
+    pub(super) fn shown_until(&self) -> Option<u64> {
+        self.stream.as_ref().and_then(Stream::shown_until)
+    }
+
     pub(super) fn is_encrypted(&self) -> bool {
         self.stream.as_ref().is_some_and(Stream::is_encrypted)
     }

@@ -48,7 +48,7 @@ pub use listener::{Face, Listener};
 pub use replay::Replay;
 pub use submission::Submission;
 pub use tally::Answered;
-pub use upstream::{FrontendStatus, Frontends, UnknownFrontend, UpstreamConfig};
+pub use upstream::{FrontendStatus, Frontends, Shown, Trouble, UnknownFrontend, UpstreamConfig, visit};
 
 /// How the face to the MTA behaves.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod at_once;
 mod attached;
+pub mod clock;
 pub mod guesses;
 pub mod random;
 pub mod sasl;

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tls::ends;
+
 /// A byte stream that may be under TLS.
 #[derive(Debug)]
 pub enum Stream {
@@ -33,6 +35,14 @@ impl Stream {
             Self::Client(tls) => Some(tls.get_ref().0),
             Self::Unix(_) => None,
         }
+    }
+}
+
+impl Stream {
+    /// When the certificate that the server showed us ends, in seconds since 1970.
+    pub fn shown_until(&self) -> Option<u64> {
+        let Self::Client(tls) = self else { return None };
+        ends(tls.get_ref().1.peer_certificates()?.first()?)
     }
 }
 

@@ -9,6 +9,8 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 
+use crate::telemetry::metric::Metric;
+
 /// Why TLS cannot be set up; the operator's files are at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -50,7 +52,9 @@ impl Identity {
     /// Reads the files.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let current = Arc::new(RwLock::new(certified(certificate, key)?));
-        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), current })
+        let identity = Self { certificate: certificate.to_owned(), key: key.to_owned(), current };
+        identity.tell();
+        Ok(identity)
     }
 
     /// Reads the files again: connections from now on are shown what they hold. If they cannot be used, the
@@ -58,7 +62,21 @@ impl Identity {
     pub fn reload(&self) -> Result<(), TlsError> {
         let fresh = certified(&self.certificate, &self.key)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.tell();
         Ok(())
+    }
+
+    /// When the certificate ends, in seconds since 1970.
+    pub fn ends(&self) -> Option<u64> {
+        ends(self.current.read().unwrap_or_else(PoisonError::into_inner).cert.first()?)
+    }
+
+    /// Monitors are to know when it ends: nobody would see it coming.
+    fn tell(&self) {
+        if let Some(end) = self.ends() {
+            let file = self.certificate.display().to_string();
+            Metric::CertificateEnd.set_for(&[("certificate", file)], end as f64);
+        }
     }
 
     /// The certificate's file.
@@ -87,6 +105,12 @@ fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsErr
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     // Also says when the key is not the certificate's.
     Ok(Arc::new(CertifiedKey::from_der(chain, secret, &provider).map_err(unusable)?))
+}
+
+/// When a certificate ends, in seconds since 1970.
+pub fn ends(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
 
 /// Whom the certificate of the server at `host:port` has to be for.
@@ -147,6 +171,17 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_known_when_a_certificate_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = testing::make(dir.path(), "ravenry.test");
+        // What rcgen gives where nothing is said: the year 4096.
+        let year = 365 * 24 * 3600;
+        let end = Identity::load(&made.certificate, &made.key).unwrap().ends().unwrap();
+        assert!(end > 2100 * year - 1970 * year && end < 5000 * year - 1970 * year, "{end}");
+        assert_eq!(ends(&CertificateDer::from(vec![1, 2, 3])), None);
+    }
 
     #[test]
     fn an_identity_that_cannot_be_used_leaves_the_old_one() {

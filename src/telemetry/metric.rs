@@ -168,6 +168,8 @@ metrics! {
         "What became of recipients when a queued message was tried";
     QueueReports = Counter "ravenry_queue_reports_total" in Count by &[],
         "Reports to senders whose message was not delivered";
+    CertificateEnd = Gauge "ravenry_certificate_end_time_seconds" in Seconds by &[("certificate", OPEN)],
+        "When the certificate that is shown to clients ends, in seconds since 1970; by its file";
     BuildInfo = Gauge "ravenry_build_info" in Count by &[("version", OPEN)],
         "Always 1; the version is a label";
     StartTime = Gauge "ravenry_start_time_seconds" in Seconds by &[],

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bollard::models::{ContainerCreateBody, HostConfig, NetworkingConfig};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, LogsOptionsBuilder,
@@ -262,6 +264,18 @@ impl Node {
     /// Runs a command as root.
     pub async fn exec_root(&self, command: &[&str]) -> Result<Output> {
         self.exec_root_within(PATIENCE, command).await
+    }
+
+    /// A file of the node.
+    pub async fn read(&self, path: &str) -> Result<String> {
+        Ok(self.exec_root(&["cat", path]).await?.success()?.stdout)
+    }
+
+    /// Writes a file of the node; its owner and mode stay as they are.
+    pub async fn write(&self, path: &str, text: &str) -> Result<()> {
+        let script = "printf %s \"$1\" | base64 -d > \"$2\"";
+        let text = BASE64.encode(text);
+        self.exec_root(&["sh", "-c", script, "sh", &text, path]).await?.success().map(drop)
     }
 
     /// The node's list, as `ctl_mboxlist -d` tells it.

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::UpstreamConfig;
 use crate::net::at_once::at_once;
+use crate::net::clock::clock_of_session;
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::Stream;
 use crate::net::tls::server_name;
@@ -22,20 +23,31 @@ const WRITE: usize = 64 << 10;
 
 /// Why a frontend is of no use now.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub enum Trouble {
+    /// The network, or TLS.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// It hung up.
     #[error("it closed the connection")]
     Closed,
+    /// It was too slow to do this.
     #[error("it did not {0} in time")]
     Late(&'static str),
+    /// What it sent is not LMTP.
     #[error("{0}")]
     Fault(#[from] ReplyFault),
     /// It said no to something that has nothing to do with any recipient.
     #[error("it answered {what} with {reply}")]
-    Refused { what: &'static str, reply: Reply },
+    Refused {
+        /// What we had said.
+        what: &'static str,
+        /// Its words.
+        reply: Reply,
+    },
+    /// The login failed on our side.
     #[error(transparent)]
     Sasl(#[from] SaslError),
+    /// TLS is demanded, and it offers none.
     #[error("it does not offer STARTTLS")]
     NoTls,
 }
@@ -48,6 +60,8 @@ pub(super) struct Connection {
     decoder: ReplyDecoder,
     pub(super) out: BytesMut,
     pub(super) offers: Capabilities,
+    /// What it said to LHLO.
+    hello: Vec<u8>,
     /// How long the frontend may take to answer, or to take what it is sent.
     patience: Duration,
 }
@@ -83,6 +97,7 @@ impl Connection {
             decoder: ReplyDecoder::default(),
             out: BytesMut::new(),
             offers: Capabilities::default(),
+            hello: Vec::new(),
             patience,
         }
     }
@@ -90,6 +105,7 @@ impl Connection {
     async fn hello(&mut self, config: &UpstreamConfig) -> Result<(), Trouble> {
         let reply = self.ask("LHLO", &[b"LHLO ", config.servername.as_bytes()]).await?;
         self.offers = Capabilities::of(&reply);
+        self.hello = reply.lines.last().map(|line| line.to_vec()).unwrap_or_default();
         Ok(())
     }
 
@@ -180,6 +196,16 @@ impl Connection {
     pub(super) async fn is_quiet(&mut self) -> bool {
         self.input.reserve(64);
         at_once(self.stream.read_buf(&mut self.input)).await.is_none() && self.input.is_empty()
+    }
+
+    /// The frontend's clock when it greeted, as its LHLO showed it.
+    pub(super) fn clock(&self) -> Option<u64> {
+        clock_of_session(&self.hello)
+    }
+
+    /// When the certificate that it showed ends, in seconds since 1970.
+    pub(super) fn certificate_ends(&self) -> Option<u64> {
+        self.stream.shown_until()
     }
 
     /// Says goodbye without waiting for it.

@@ -14,13 +14,34 @@ mod transaction;
 
 use std::time::Duration;
 
+use connection::Connection;
+
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::net::secret::Secret;
 
+pub use connection::Trouble;
 pub(crate) use pool::Purpose;
 pub use pool::{FrontendStatus, Frontends, UnknownFrontend};
 pub(crate) use transaction::{Begun, Recipient, Sending, Transaction};
+
+/// What a frontend shows of itself when it is asked once.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Its clock, in seconds since 1970.
+    pub clock: Option<u64>,
+    /// When its certificate ends, in seconds since 1970.
+    pub certificate_ends: Option<u64>,
+}
+
+/// Asks a frontend once, to the point where it would take a message: MAIL is what one that wants a login refuses.
+pub async fn visit(address: &str, config: &UpstreamConfig) -> Result<Shown, Trouble> {
+    let mut connection = Connection::open(address, config).await?;
+    connection.ask("MAIL", &[b"MAIL FROM:<>"]).await?;
+    let shown = Shown { clock: connection.clock(), certificate_ends: connection.certificate_ends() };
+    connection.quit().await;
+    Ok(shown)
+}
 
 /// How to speak to frontends.
 #[derive(Clone, Debug)]

@@ -161,6 +161,11 @@ impl Connection {
         Ok(self.stream.tcp().map_or(Ok(()), TcpStream::set_zero_linger)?)
     }
 
+    /// When the certificate that the server showed ends, in seconds since 1970.
+    pub fn certificate_ends(&self) -> Option<u64> {
+        self.stream.shown_until()
+    }
+
     /// What the server said of itself.
     pub fn identity(&self) -> &MasterIdentity {
         &self.identity
