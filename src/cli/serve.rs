@@ -237,12 +237,14 @@ pub(super) fn link_config(config: &Config) -> Result<LinkConfig, Failure> {
             Tls::StartTls(Trust::load(authorities).map_err(|error| wrong(&error))?, name)
         }
     };
+    let defaults = LinkConfig::new(&master.address, &master.user, password);
     Ok(LinkConfig {
         tls,
         silence: master.deadline.get(),
         connect_deadline: master.deadline.get(),
         connections: master.connections,
-        ..LinkConfig::new(&master.address, &master.user, password)
+        ready: if config.mode == Mode::Shadow { 0 } else { defaults.ready },
+        ..defaults
     })
 }
 

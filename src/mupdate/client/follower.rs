@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::LinkConfig;
 use super::connection::{Connection, LinkError, entry_of, name_of, unexpected};
+use super::pool::Pool;
 use crate::authority::master::{LinkEpoch, LinkEvent, Lost};
 use crate::list::{Entry, MailboxName};
 
@@ -22,6 +23,7 @@ pub(super) type BarrierRequest = oneshot::Sender<Result<(), Lost>>;
 /// Keeps the stream up.
 pub(super) struct Follower {
     config: Arc<LinkConfig>,
+    pool: Arc<Pool>,
     events: mpsc::Sender<LinkEvent>,
     requests: mpsc::Receiver<BarrierRequest>,
     restart: Arc<Notify>,
@@ -83,11 +85,12 @@ struct Following {
 impl Follower {
     pub(super) fn new(
         config: Arc<LinkConfig>,
+        pool: Arc<Pool>,
         events: mpsc::Sender<LinkEvent>,
         requests: mpsc::Receiver<BarrierRequest>,
         restart: Arc<Notify>,
     ) -> Self {
-        Self { config, events, requests, restart, epoch: LinkEpoch(0), last_dump: Duration::ZERO }
+        Self { config, pool, events, requests, restart, epoch: LinkEpoch(0), last_dump: Duration::ZERO }
     }
 
     /// Runs until nobody listens to the events.
@@ -216,6 +219,7 @@ impl Follower {
                 if !following.complete && tag == "U01" =>
             {
                 following.hand_on(&self.events).await?;
+                self.pool.prepare();
                 following.complete = true;
                 self.last_dump = following.began.elapsed();
                 following.send(&self.events, LinkEvent::Complete(following.epoch)).await?;

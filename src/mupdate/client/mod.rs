@@ -6,15 +6,19 @@
 //! | `connection` | connect, banner, STARTTLS, login, lines |
 //! | `follower` | the stream, barriers, liveness, reconnecting |
 //! | `deletions` | never two of one name at a time |
-//! | `forward` | writes and their replies, on pooled connections |
+//! | `forward` | writes: as what they are sent, and what became of them |
+//! | `line` | one connection that carries writes |
 //! | `listing` | a whole list, read once |
+//! | `pool` | connections for writes, open ahead |
 //! | `witness` | a frontend's slave, asked what it has stored |
 
 mod connection;
 mod deletions;
 mod follower;
 mod forward;
+mod line;
 mod listing;
+mod pool;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -55,8 +59,10 @@ pub struct LinkConfig {
     pub backoff: Duration,
     /// The longest wait before connecting anew.
     pub backoff_max: Duration,
-    /// How many connections carry writes.
+    /// How many connections carry writes at most.
     pub connections: usize,
+    /// How many of them are to have room for more writes, always; 0: none is opened before it is needed.
+    pub ready: usize,
 }
 
 impl LinkConfig {
@@ -74,6 +80,7 @@ impl LinkConfig {
             // A master that is back is to be given what it missed within 5 s, list and replay included.
             backoff_max: Duration::from_secs(2),
             connections: 8,
+            ready: 2,
         }
     }
 
@@ -89,7 +96,7 @@ impl LinkConfig {
 
 /// The link; dropping it ends its task and connections.
 pub struct MasterLink {
-    pool: Arc<forward::Pool>,
+    forward: Arc<forward::Forward>,
     barriers: mpsc::Sender<follower::BarrierRequest>,
     restart: Arc<tokio::sync::Notify>,
     task: tokio::task::JoinHandle<()>,
@@ -102,9 +109,11 @@ impl MasterLink {
         let config = Arc::new(config);
         let (barriers, requests) = mpsc::channel(1024);
         let restart = Arc::new(tokio::sync::Notify::new());
-        let follower = follower::Follower::new(config.clone(), events, requests, restart.clone());
+        let pool = pool::Pool::new(config.clone());
+        let forward = Arc::new(forward::Forward::new(&config, pool.clone()));
+        let follower = follower::Follower::new(config, pool, events, requests, restart.clone());
         let task = tokio::spawn(follower.run());
-        Self { pool: Arc::new(forward::Pool::new(config)), barriers, restart, task }
+        Self { forward, barriers, restart, task }
     }
 }
 
@@ -116,8 +125,8 @@ impl Drop for MasterLink {
 
 impl Master for MasterLink {
     fn send(&self, write: Write, deadline: Duration) -> BoxFuture<Result<MasterReply, Lost>> {
-        let pool = self.pool.clone();
-        Box::pin(async move { pool.send(write, deadline).await })
+        let forward = self.forward.clone();
+        Box::pin(async move { forward.send(write, deadline).await })
     }
 
     fn barrier(&self, deadline: Duration) -> BoxFuture<Result<(), Lost>> {
@@ -134,7 +143,7 @@ impl Master for MasterLink {
     }
 
     fn reconnect(&self) {
-        self.pool.clear();
+        self.forward.clear();
         self.restart.notify_one();
     }
 }
