@@ -1,13 +1,16 @@
 //! What several clients do at once.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
+use super::apart::{ELSEWHERE, HERE, apart};
 use super::client::{Client, activate, reserve};
 
 /// Names that no other client makes.
@@ -77,18 +80,19 @@ pub(super) async fn pairs(
 }
 
 /// Writes without a pause on one connection, until told to stop.
-#[derive(Debug)]
 pub(super) struct Writer {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<Result<Duration>>,
+    slowest: Pin<Box<dyn Future<Output = Result<Duration>> + Send>>,
 }
 
 impl Writer {
     pub(super) async fn start(address: SocketAddr, names: &Names) -> Result<Self> {
-        let mut client = Client::open(address).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let (names, stopping) = (names.clone(), stop.clone());
-        let task = tokio::spawn(async move {
+        let (ready, connected) = oneshot::channel();
+        let slowest = apart(HERE, async move {
+            let mut client = Client::open(address).await?;
+            let _ = ready.send(());
             let mut worst = Duration::ZERO;
             while !stopping.load(Ordering::Relaxed) {
                 let name = names.next();
@@ -100,19 +104,25 @@ impl Writer {
             }
             client.logout().await?;
             Ok(worst)
-        });
-        Ok(Self { stop, task })
+        })?;
+        // A client that cannot connect says why when it is stopped.
+        let _ = connected.await;
+        Ok(Self { stop, slowest: Box::pin(slowest) })
     }
 
     /// Ends it; returns how long the slowest write took.
     pub(super) async fn stop(self) -> Result<Duration> {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await?
+        self.slowest.await
     }
 }
 
 /// So many slaves take the whole list at the same moment: how long the last of them took.
 pub(super) async fn slaves(address: SocketAddr, count: usize) -> Result<Duration> {
+    apart(ELSEWHERE, taking(address, count))?.await
+}
+
+async fn taking(address: SocketAddr, count: usize) -> Result<Duration> {
     let start = Arc::new(tokio::sync::Barrier::new(count));
     let mut all = JoinSet::new();
     for _ in 0..count {

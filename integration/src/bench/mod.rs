@@ -16,6 +16,7 @@
 //! | `pairs`, `update`, `delay`, `find`, `replay`, `memory` | the measures |
 //! | `report` | rows, aims, the table |
 
+mod apart;
 mod client;
 mod delay;
 mod find;
