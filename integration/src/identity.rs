@@ -40,10 +40,21 @@ impl Authority {
 
     /// An identity for some host names and addresses.
     pub fn issue(&self, names: &[&str]) -> Result<Identity> {
+        self.sign(names, |_| {})
+    }
+
+    /// One that expired long ago, on 3 February 2020.
+    pub fn expired(&self, names: &[&str]) -> Result<Identity> {
+        self.sign(names, |params| params.not_after = rcgen::date_time_ymd(2020, 2, 3))
+    }
+
+    fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Result<Identity> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let file = names.first().map_or("host", String::as_str).to_owned();
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        let mut params = CertificateParams::new(names)?;
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer)?;
         let identity = Identity { certificate: self.file(&file, "crt"), key: self.file(&file, "key") };
         std::fs::write(&identity.certificate, certificate.pem())?;
         std::fs::write(&identity.key, key.serialize_pem())?;

@@ -1,8 +1,10 @@
 //! The `ravenry` binary as a process on the host, beside the murder.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -44,6 +46,10 @@ pub struct Site {
     pub beside: Option<u32>,
     /// The binary; see [`Ravenry::prepare`] for the default.
     pub binary: Option<PathBuf>,
+    /// What a service manager would put into its environment.
+    pub environment: Vec<(String, String)>,
+    /// A socket that a service manager would listen on for it, and its name.
+    pub socket: Option<(String, Arc<TcpListener>)>,
 }
 
 /// The exit status of a command whose change nobody confirmed, or with the wrong number.
@@ -92,13 +98,16 @@ impl Ravenry {
     /// Starts the process, with whatever state an earlier one left. Does not wait for anything.
     pub async fn launch(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let child = self
-            .command()?
-            .arg("serve")
+        let mut command = self.command()?;
+        command.arg("serve").stdin(Stdio::null());
+        if let Some((name, socket)) = &self.site.socket {
+            command = passing(&command, name, socket)?;
+        }
+        let child = command
             .env("RAVENRY_LOG", LOGGED)
+            .envs(self.site.environment.iter().cloned())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .stdin(Stdio::null())
             .spawn();
         self.child = Some(child.context("starting ravenry")?);
         Ok(())
@@ -123,6 +132,12 @@ impl Ravenry {
         let mut child = self.child.take().context("ravenry does not run")?;
         signal(&child, "TERM").await?;
         within(PATIENCE, "ravenry ending after SIGTERM", async { Ok(child.wait().await?) }).await
+    }
+
+    /// Waits for its end, which comes by itself. Returns how it ended.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("ravenry does not run")?;
+        within(PATIENCE, "ravenry ending by itself", async { Ok(child.wait().await?) }).await
     }
 
     /// The good end of a story: ends the process if it runs, and removes its files.
@@ -317,6 +332,19 @@ impl Drop for Ravenry {
     }
 }
 
+/// The same command with a socket as its descriptor 3, as sd_listen_fds(3) has it. The shell becomes the process.
+fn passing(command: &Command, name: &str, socket: &TcpListener) -> Result<Command> {
+    let pass =
+        "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=\"$1\" && shift && exec \"$@\" 3<&0 0</dev/null";
+    let mut passing = Command::new("sh");
+    passing
+        .args(["-c", pass, "sh", name])
+        .arg(command.as_std().get_program())
+        .args(command.as_std().get_args());
+    passing.stdin(Stdio::from(OwnedFd::from(socket.try_clone()?))).kill_on_drop(true);
+    Ok(passing)
+}
+
 async fn signal(child: &Child, name: &str) -> Result<()> {
     let pid = child.id().context("ravenry has ended")?.to_string();
     let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await?;
@@ -325,7 +353,7 @@ async fn signal(child: &Child, name: &str) -> Result<()> {
 }
 
 /// The binary: the one that `RAVENRY_BIN` names, else the newer one of the workspace's own builds.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RAVENRY_BIN") {
         return Ok(path.into());
     }

@@ -103,6 +103,8 @@ pub enum Ask {
         /// At most so many.
         count: u64,
     },
+    /// Read the configuration again; the answer is a [`Reloaded`].
+    Reload,
     /// Copy the state into a new file.
     Backup {
         /// Where; an absolute path, as the running Ravenry sees it.
@@ -135,6 +137,15 @@ impl Ask {
             _ => 0,
         }
     }
+}
+
+/// A configuration that was read again, and can be used.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Keys that were changed, and are in force.
+    pub changed: Vec<String>,
+    /// Keys that were changed since the start, and need a restart.
+    pub restart: Vec<String>,
 }
 
 /// A backup that was made.

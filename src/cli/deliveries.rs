@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::reload::Reload;
 use super::serve::host_name;
+use super::service::socket;
 use super::{Failure, exit};
 use crate::authority::machine::State;
 use crate::authority::namespace::Namespace as _;
@@ -17,6 +18,7 @@ use crate::config::{self, Config, Lmtp, VirtualDomains};
 use crate::list::MailboxName;
 use crate::lmtp::mailbox::Naming;
 use crate::lmtp::{Face, FaceConfig, Frontends, Listener, Replay, Submission, UpstreamConfig};
+use crate::net::activated::Activated;
 use crate::net::secret::Secret;
 use crate::net::tls;
 use crate::spool::{self, Deliver, Reporter, Route, Spool, Wake, Ways};
@@ -55,19 +57,38 @@ impl Deliveries {
         Ok(Some(Self { face, spool }))
     }
 
-    /// Listens and delivers until `stop` turns true.
+    /// Listens where the configuration says, or goes on with the sockets that the service manager has for it.
+    pub(super) async fn listen(config: &Lmtp, sockets: &mut Activated) -> Result<Vec<Listener>, Failure> {
+        let unavailable =
+            |at: &dyn std::fmt::Display, error| Failure::new(exit::UNAVAILABLE, format!("{at}: {error}"));
+        let mut listeners = Vec::new();
+        for socket in sockets.take(socket::LMTP) {
+            tracing::info!(
+                ?socket,
+                "listening for the MTA where the service manager does, not at lmtp.listen"
+            );
+            let listener = Listener::passed(socket);
+            listeners.push(listener.map_err(|error| unavailable(&"the service manager's socket", error))?);
+        }
+        if !listeners.is_empty() {
+            return Ok(listeners);
+        }
+        for at in &config.listen {
+            listeners.push(Listener::bind(at).await.map_err(|error| unavailable(at, error))?);
+            tracing::info!(%at, "listening for the MTA");
+        }
+        Ok(listeners)
+    }
+
+    /// Delivers until `stop` turns true.
     pub(super) async fn run(
         self,
-        config: Lmtp,
+        listeners: Vec<Listener>,
         authority: Authority,
         stop: watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
+    ) {
         let mut listening = JoinSet::new();
-        for at in &config.listen {
-            let listener = Listener::bind(at)
-                .await
-                .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{at}: {error}")))?;
-            tracing::info!(%at, "listening for the MTA");
+        for listener in listeners {
             let (face, stop) = (self.face.clone(), stop.clone());
             listening.spawn(async move { face.serve(listener, stop).await });
         }
@@ -77,7 +98,6 @@ impl Deliveries {
         waking.spawn(wake_with_master(self.spool.clone(), authority.clone()));
         waking.spawn(wake_with_list(self.spool.clone(), authority));
         while listening.join_next().await.is_some() {}
-        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ const ALL: &[Examples] = &[
             ("ravenry stand-in", "before maintenance of the master; after it: ravenry follow"),
         ],
     ),
-    (&["serve"], &[("ravenry serve", "run until SIGTERM; SIGHUP reads users and certificates again")]),
+    (&["serve"], &[("ravenry serve", "run until SIGTERM; SIGHUP reads the configuration again")]),
     (
         &["init"],
         &[
@@ -34,6 +34,8 @@ const ALL: &[Examples] = &[
             ),
         ],
     ),
+    (&["reload"], &[("ravenry reload", "what is wrong changes nothing, and is told")]),
+    (&["owed"], &[("ravenry owed", "before the state is removed: may it go?")]),
     (
         &["check"],
         &[

@@ -1,5 +1,6 @@
 //! The face to mail clients, from its configuration.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -8,10 +9,12 @@ use tokio::task::JoinHandle;
 
 use super::onlooker::Onlooker;
 use super::reload::Reload;
+use super::service::socket;
 use super::{Failure, exit};
 use crate::authority::task::Authority;
 use crate::config::{Config, FrontendTls as Reach, Imap};
 use crate::imap::{FrontendTls, ImapConfig, Listening, Proxy};
+use crate::net::activated::{Activated, Passed};
 use crate::net::tls;
 
 /// What of it is to be seen and given orders.
@@ -35,22 +38,14 @@ impl ImapFace {
         authority: &Authority,
         stop: watch::Receiver<bool>,
         reload: &mut Reload,
+        sockets: &mut Activated,
     ) -> Result<Option<Self>, Failure> {
         let Some(imap) = &config.imap else { return Ok(None) };
         let identity = reload.tls(imap.certificate.as_ref(), imap.key.as_ref())?;
         let onlooker = Onlooker::new(config, authority.clone())?;
         let proxy = Proxy::start(proxy_config(imap)?, identity, onlooker.clone());
-        let mut listeners = Vec::new();
-        let clear = imap.listen.iter().map(|address| (address, Listening::Clear));
-        for (address, listening) in
-            clear.chain(imap.listen_tls.iter().map(|address| (address, Listening::Tls)))
-        {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{address}: {error}")))?;
-            tracing::info!(%address, ?listening, "listening for mail clients");
-            listeners.push((listener, listening));
-        }
+        let mut listeners = listen(&imap.listen, Listening::Clear, sockets.take(socket::IMAP)).await?;
+        listeners.extend(listen(&imap.listen_tls, Listening::Tls, sockets.take(socket::IMAPS)).await?);
         let serving = proxy.clone();
         let listening = tokio::spawn(async move {
             let mut all = tokio::task::JoinSet::new();
@@ -68,6 +63,38 @@ impl ImapFace {
         // It panicked: nothing is left to wait for.
         let _ = self.listening.await;
     }
+}
+
+/// Listens where the configuration says, or goes on with the sockets that the service manager has for it.
+async fn listen(
+    addresses: &[SocketAddr],
+    listening: Listening,
+    sockets: Vec<Passed>,
+) -> Result<Vec<(TcpListener, Listening)>, Failure> {
+    let unavailable = |at: String, error| Failure::new(exit::UNAVAILABLE, format!("{at}: {error}"));
+    let mut listeners = Vec::new();
+    for socket in sockets {
+        let Passed::Tcp(tcp) = socket else {
+            return Err(Failure::new(
+                exit::CONFIG,
+                "mail clients come over TCP: the service manager's socket is none",
+            ));
+        };
+        let at = format!("{tcp:?}");
+        let listener = tcp.set_nonblocking(true).and_then(|()| TcpListener::from_std(tcp));
+        tracing::info!(socket = at, ?listening, "listening for mail clients where the service manager does");
+        listeners.push((listener.map_err(|error| unavailable(at, error))?, listening));
+    }
+    if !listeners.is_empty() {
+        return Ok(listeners);
+    }
+    for address in addresses {
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| unavailable(address.to_string(), error))?;
+        tracing::info!(%address, ?listening, "listening for mail clients");
+        listeners.push((listener, listening));
+    }
+    Ok(listeners)
 }
 
 pub(super) fn proxy_config(imap: &Imap) -> Result<ImapConfig, Failure> {

@@ -18,6 +18,7 @@ mod live;
 mod manual;
 mod onlooker;
 mod operate;
+mod owed;
 mod plan;
 mod queue;
 mod reference;
@@ -25,11 +26,13 @@ mod reload;
 mod reseed;
 mod retire;
 mod serve;
+mod service;
 mod status;
 mod talk;
 mod user;
+mod witnesses;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -213,6 +216,12 @@ enum Command {
     /// Mark the state of a Ravenry that is not running: the murder was pointed past it. What it has on disk is then
     /// neither served nor replayed before it was compared with the master, however soon it is started again.
     Retire,
+    /// Have the running Ravenry read its configuration again, as SIGHUP does, and say what became of it. When anything is
+    /// wrong the old one stays. Nobody's session ends.
+    Reload,
+    /// Say what would be lost with the state of a Ravenry that is not running: queued mail, changes that the master was
+    /// not given. Exit code 0: nothing; 1: something.
+    Owed,
     /// Completions, man pages and references, made from the program itself.
     Generate {
         #[command(subcommand)]
@@ -237,7 +246,7 @@ impl Failure {
     }
 }
 
-fn load(path: &std::path::Path) -> Result<Config, Failure> {
+fn load(path: &Path) -> Result<Config, Failure> {
     Config::load(path).map_err(|error| Failure::new(exit::CONFIG, error))
 }
 
@@ -256,7 +265,7 @@ pub fn main() -> ExitCode {
         // What needs no configuration.
         Command::Generate { what } => generate::run(&what),
         Command::Init(args) => init::run(&path, &args),
-        command => load(&path).and_then(|config| run(command, config)),
+        command => load(&path).and_then(|config| run(command, config, &path)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -269,11 +278,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, config: Config) -> Result<(), Failure> {
+fn run(command: Command, config: Config, path: &Path) -> Result<(), Failure> {
     match command {
         // Answered before there was a configuration.
         Command::Generate { .. } | Command::Init(_) => Ok(()),
-        Command::Serve => serve::run(config),
+        Command::Serve => serve::run(config, path),
         Command::Check(args) => check::run(&config, &args),
         Command::Status { json } => status::run(&config, json),
         Command::User { command } => user::run(&config, command),
@@ -299,6 +308,8 @@ fn run(command: Command, config: Config) -> Result<(), Failure> {
         }
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::Retire => retire::run(&config),
+        Command::Reload => operate::reload(&config),
+        Command::Owed => owed::run(&config),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {
             operate::run(&config, &Ask::Follow, "the master is asked for its list; see `ravenry status`")

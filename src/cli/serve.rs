@@ -1,5 +1,6 @@
 //! `ravenry serve`: every room wired to its neighbours.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,9 @@ use tokio::task::JoinSet;
 use super::deliveries::Deliveries;
 use super::desk::{Desk, Window};
 use super::imap_face::ImapFace;
-use super::reload::Reload;
+use super::reload::{Reload, Running};
+use super::service::{self, Manager};
+use super::witnesses::Witnesses;
 use super::{Failure, exit, limits};
 use crate::admin::server::{ControlSocket, Operator};
 use crate::admin::web::Web;
@@ -21,8 +24,9 @@ use crate::authority::machine::{Policy, State};
 use crate::authority::shadow::Shadow;
 use crate::authority::task::{Authority, Options};
 use crate::config::{Config, Mode, Severity};
-use crate::mupdate::client::{LinkConfig, MasterLink, Tls, Witness};
+use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
+use crate::net::activated::Activated;
 use crate::net::secret::Secret;
 use crate::net::tls::server_name;
 use crate::net::trust::Trust;
@@ -30,11 +34,8 @@ use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
 
-/// How long a frontend that cannot be asked what it has stored is left alone at most.
-const NO_WITNESS: Duration = Duration::from_secs(60);
-
-pub(super) fn run(config: Config) -> Result<(), Failure> {
-    log::start();
+pub(super) fn run(config: Config, path: &Path) -> Result<(), Failure> {
+    log::start(&config.log);
     limits::raise(&config);
     for finding in config.check() {
         match finding.severity {
@@ -44,17 +45,19 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
             Severity::Warning => tracing::warn!(key = finding.key, "{}", finding.text),
         }
     }
+    let sockets = service::sockets()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(exit::UNAVAILABLE, error))?;
-    let done = runtime.block_on(serve(config));
+    let done = runtime.block_on(serve(config, path, sockets));
     // Reads of a slow client may still be in a blocking thread: they are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<(), Failure> {
+    let manager = Manager::from_environment();
     let shadow = config.mode == Mode::Shadow;
     let config = if shadow { config.without_faces() } else { config };
     let unavailable = |what: &str, error: &dyn std::fmt::Display| {
@@ -74,21 +77,24 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let to_master = link_config(&config)?;
     let link = MasterLink::spawn(to_master.clone(), events);
     let authority = Authority::spawn(store, Shadow::over(link, shadow), link_events, options(&config));
-    let mut reload = Reload::default();
+    let mut reload = Reload::new(path).map_err(|error| Failure::new(exit::CONFIG, error))?;
+    let (reloads, ordered) = mpsc::channel(1);
     let server = Server::new(server_config(&config, &mut reload)?, Arc::new(authority.clone()))
         .map_err(|error| unavailable("threads for the murder's streams", &error))?;
     let deliveries = Deliveries::open(&config, &authority, &mut reload)?;
     let (stop, stopped) = watch::channel(false);
-    let imap = ImapFace::start(&config, &authority, stopped.clone(), &mut reload).await?;
+    let imap = ImapFace::start(&config, &authority, stopped.clone(), &mut reload, &mut sockets).await?;
     let clients = imap.as_ref().map(|face| face.clients.clone());
+    let proxy = clients.as_ref().map(|clients| clients.proxy.clone());
     let desk =
         Desk::new(&config, authority.clone(), server.clone(), to_master.clone(), deliveries.clone(), clients);
-    let desk = Arc::new(desk);
+    let desk = Arc::new(desk.reloading_by(reloads));
+    let window = Arc::new(Window::new(Desk::clone(&desk), recorder.clone()));
     let web = match config.metrics.as_ref().map(|metrics| metrics.listen) {
         None => None,
         Some(listen) => {
             let web = Web::bind(listen).await.map_err(|error| unavailable(&listen.to_string(), &error))?;
-            let window = Arc::new(Window::new(Desk::clone(&desk), recorder.clone()));
+            let window = window.clone();
             Some(tokio::spawn(async move { web.serve(window).await }))
         }
     };
@@ -97,26 +103,31 @@ async fn serve(config: Config) -> Result<(), Failure> {
         .map_err(|error| unavailable(&config.admin.socket.display().to_string(), &error))?;
     let answering = desk.clone();
     let control = tokio::spawn(async move { socket.serve(answering).await });
+    let attending = tokio::spawn(manager.clone().attend(desk.clone(), window));
     let measuring = tokio::spawn(measure(desk, recorder));
-    let reloading = tokio::spawn(reload.run(hangup));
-    let mut witnesses = JoinSet::new();
-    for address in config.slaves() {
-        let link = to_master.at(address).map_err(|error| Failure::new(exit::CONFIG, error))?;
-        let link = LinkConfig { backoff_max: NO_WITNESS, ..link };
-        witnesses.spawn(Witness::new(link, authority.feed()).run());
-    }
+    let mut witnesses = Witnesses::new(to_master, authority.feed());
+    witnesses.watch(witnesses.plan(&config)?);
+    let running =
+        Running { shadow, server: server.clone(), deliveries: deliveries.clone(), proxy, witnesses };
+    let reloading = tokio::spawn(reload.run(hangup, ordered, manager.clone(), running));
 
     let mut mail = JoinSet::new();
-    if let (Some(deliveries), Some(lmtp)) = (deliveries, config.lmtp.clone()) {
-        mail.spawn(deliveries.run(lmtp, authority.clone(), stopped.clone()));
+    if let (Some(deliveries), Some(lmtp)) = (deliveries, &config.lmtp) {
+        let listeners = Deliveries::listen(lmtp, &mut sockets).await?;
+        mail.spawn(deliveries.run(listeners, authority.clone(), stopped.clone()));
     }
-    let faces = tokio::spawn(listen(config, authority.clone(), server, stopped));
+    if let Some(name) = sockets.left() {
+        let why = format!("the service manager listens for {name}, of which the configuration says nothing");
+        return Err(Failure::new(exit::CONFIG, why));
+    }
+    let faces = tokio::spawn(listen(config, authority.clone(), server, stopped, manager.clone()));
     let outcome = tokio::select! {
         () = stopping.recv() => Ok(()),
         ended = wait_for_failure(faces) => ended,
-        Some(Ok(Err(failure))) = mail.join_next() => Err(failure),
     };
     tracing::warn!("stopping");
+    attending.abort();
+    manager.stopping();
     let _ = stop.send(true);
     // Messages that are under way get their answers first, within their bound.
     while mail.join_next().await.is_some() {}
@@ -162,6 +173,7 @@ async fn listen(
     authority: Authority,
     server: Server,
     mut stop: watch::Receiver<bool>,
+    manager: Manager,
 ) -> Result<(), Failure> {
     let mut standing = authority.standing();
     loop {
@@ -183,6 +195,7 @@ async fn listen(
             let (server, closed) = (server.clone(), closed.clone());
             listening.spawn(async move { server.serve(listener, closed).await });
         }
+        manager.ready();
         let stopped = tokio::select! {
             _ = standing.wait_for(|standing| standing.state == State::Learning) => false,
             _ = stop.wait_for(|stop| *stop) => true,

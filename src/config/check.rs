@@ -7,6 +7,7 @@ use super::Config;
 use crate::net::tls;
 use crate::net::trust::Trust;
 use crate::net::users::Users;
+use crate::telemetry::log;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,6 +34,9 @@ impl Config {
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut find = |severity, key, text: String| findings.push(Finding { severity, key, text });
+        if let Err(error) = log::check(&self.log) {
+            find(Severity::Error, "log", error);
+        }
         if self.mupdate.listen.is_empty() {
             find(Severity::Error, "mupdate.listen", "no address to listen on".into());
         }
@@ -56,9 +60,7 @@ impl Config {
         }
         match (&self.mupdate.certificate, &self.mupdate.key) {
             (Some(certificate), Some(key)) => {
-                if let Err(error) = tls::Identity::load(certificate, key) {
-                    find(Severity::Error, "mupdate.certificate", error.to_string());
-                }
+                identity(certificate, key, "mupdate.certificate", &mut find);
             }
             (None, None) if self.mupdate.require_tls => {
                 find(Severity::Error, "mupdate.require_tls", "needs certificate and key".into());
@@ -102,6 +104,23 @@ impl Config {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings
+    }
+}
+
+/// An expired certificate is shown all the same: most clients in a murder do not look.
+pub(super) fn identity(
+    certificate: &Path,
+    key: &Path,
+    named: &'static str,
+    find: &mut impl FnMut(Severity, &'static str, String),
+) {
+    match tls::Identity::load(certificate, key) {
+        Err(error) => find(Severity::Error, named, error.to_string()),
+        Ok(identity) => {
+            if let Some(expired) = identity.expired() {
+                find(Severity::Warning, named, format!("{}: {expired}", certificate.display()));
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Span;
-use super::check::Severity;
+use super::check::{Severity, identity};
 use crate::net::address::Trust;
 use crate::net::tls;
 
@@ -92,9 +92,7 @@ impl Imap {
         }
         match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
-                if let Err(error) = tls::Identity::load(certificate, key) {
-                    find(Severity::Error, "imap.certificate", error.to_string());
-                }
+                identity(certificate, key, "imap.certificate", find);
             }
             (None, None) if !self.listen_tls.is_empty() => {
                 find(Severity::Error, "imap.certificate", "listen_tls needs a certificate and a key".into());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::check::{Severity, secret_is_private};
+use super::check::{Severity, identity, secret_is_private};
 use super::{Size, Span};
 use crate::lmtp::decide::Defer;
 use crate::net::address::{Listen, Trust};
@@ -94,9 +94,7 @@ impl Lmtp {
         }
         match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
-                if let Err(error) = tls::Identity::load(certificate, key) {
-                    find(Severity::Error, "lmtp.certificate", error.to_string());
-                }
+                identity(certificate, key, "lmtp.certificate", find);
             }
             (None, None) => {}
             _ => find(Severity::Error, "lmtp.certificate", "certificate and key come together".into()),

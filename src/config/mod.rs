@@ -1,6 +1,7 @@
 //! The configuration file: one TOML file, every key documented in `ravenry.example.toml`.
 
 mod backends;
+mod changes;
 mod check;
 mod imap;
 mod lmtp;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use backends::Backends;
+pub use changes::{Changes, Keys};
 pub use check::{Finding, Severity};
 pub use imap::{FrontendTls, Imap};
 pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
@@ -58,6 +60,9 @@ pub struct Config {
     /// Whether the murder is served.
     #[serde(default)]
     pub mode: Mode,
+    /// What is logged, such as `info,ravenry::mupdate=debug`.
+    #[serde(default = "defaults::log")]
+    pub log: String,
     /// Everything of a run lives here.
     #[serde(default = "defaults::state_dir")]
     pub state_dir: PathBuf,
@@ -275,6 +280,9 @@ mod defaults {
     use super::Span;
     use std::path::PathBuf;
 
+    pub(super) fn log() -> String {
+        "info".into()
+    }
     pub(super) fn state_dir() -> PathBuf {
         "/var/lib/ravenry".into()
     }

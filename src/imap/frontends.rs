@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::wire::{Wire, WireError};
+use crate::net::live::Live;
 use crate::net::stream::Stream;
 use crate::net::tls::server_name;
 
@@ -102,6 +103,15 @@ struct Frontend {
 }
 
 impl Frontend {
+    fn new(address: &str) -> Arc<Self> {
+        Arc::new(Self {
+            address: address.to_owned(),
+            health: Mutex::new(Health::Unknown),
+            drained: watch::Sender::new(false),
+            sessions: AtomicUsize::new(0),
+        })
+    }
+
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,7 +140,7 @@ impl Frontend {
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Frontends {
-    all: Vec<Arc<Frontend>>,
+    all: Live<Vec<Arc<Frontend>>>,
     tls: FrontendTls,
     /// Tell them with the PROXY protocol whom we speak for.
     announce: bool,
@@ -187,15 +197,18 @@ pub(super) struct Nobody;
 
 impl Frontends {
     pub(super) fn new(addresses: &[String], tls: FrontendTls, announce: bool, deadline: Duration) -> Self {
+        let all = Live::new(addresses.iter().map(|address| Frontend::new(address)).collect());
+        Self { all, tls, announce, deadline }
+    }
+
+    /// From now on sessions go to these. Those that were there before go on as they are; sessions at others stay.
+    pub(super) fn replace(&self, addresses: &[String]) {
+        let old = self.all.get();
         let frontend = |address: &String| {
-            Arc::new(Frontend {
-                address: address.clone(),
-                health: Mutex::new(Health::Unknown),
-                drained: watch::Sender::new(false),
-                sessions: AtomicUsize::new(0),
-            })
+            let known = old.iter().find(|frontend| frontend.address == *address);
+            known.cloned().unwrap_or_else(|| Frontend::new(address))
         };
-        Self { all: addresses.iter().map(frontend).collect(), tls, announce, deadline }
+        self.all.set(addresses.iter().map(frontend).collect());
     }
 
     pub(super) fn status(&self) -> Vec<FrontendStatus> {
@@ -205,12 +218,12 @@ impl Frontends {
             drained: *frontend.drained.borrow(),
             sessions: frontend.sessions.load(Ordering::Relaxed),
         };
-        self.all.iter().map(status).collect()
+        self.all.get().iter().map(status).collect()
     }
 
     /// How the frontends greet: the greeting of one that is up.
     pub(super) fn greeting(&self) -> Option<Bytes> {
-        self.all.iter().find_map(|frontend| match &*frontend.health() {
+        self.all.get().iter().find_map(|frontend| match &*frontend.health() {
             Health::Up(greeting) => Some(greeting.clone()),
             _ => None,
         })
@@ -218,7 +231,8 @@ impl Frontends {
 
     /// Takes a frontend out of service, or back into it; whether there is such a frontend.
     pub(super) fn drain(&self, address: &str, drained: bool) -> bool {
-        let found = self.all.iter().find(|frontend| frontend.address == address);
+        let all = self.all.get();
+        let found = all.iter().find(|frontend| frontend.address == address);
         if let Some(frontend) = found {
             tracing::warn!(frontend = address, drained, "an operator's order");
             frontend.drained.send_replace(drained);
@@ -234,8 +248,8 @@ impl Frontends {
         tried: &mut Vec<String>,
     ) -> Result<Greeted, Nobody> {
         loop {
-            let untried = self
-                .all
+            let all = self.all.get();
+            let untried = all
                 .iter()
                 .filter(|frontend| !*frontend.drained.borrow() && !tried.contains(&frontend.address));
             let best = untried.min_by_key(|frontend| {
@@ -258,7 +272,7 @@ impl Frontends {
 
     /// A frontend failed in the middle of something; the next check will tell whether it is back.
     pub(super) fn suspect(&self, address: &str, why: &str) {
-        if let Some(frontend) = self.all.iter().find(|frontend| frontend.address == address) {
+        if let Some(frontend) = self.all.get().iter().find(|frontend| frontend.address == address) {
             frontend.is_down(why.to_owned());
         }
     }
@@ -266,7 +280,7 @@ impl Frontends {
     /// Asks every frontend for its greeting and a NOOP, all at once.
     pub(super) async fn check(self: &Arc<Self>) {
         let mut checks = JoinSet::new();
-        for frontend in &self.all {
+        for frontend in self.all.get().iter() {
             let (all, frontend) = (self.clone(), frontend.clone());
             checks.spawn(async move {
                 match all.probe(&frontend.address).await {

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::ServerConfig as TlsConfig;
 use super::frontends::{FrontendStatus, Frontends};
 use super::wire::{WireError, hang_up};
 use super::{Hangup, ImapConfig, Observer, Shared, login, session};
+use crate::net::live::Live;
 use crate::net::stop::until;
 use crate::net::stream::Stream;
 
@@ -31,7 +32,8 @@ pub enum Listening {
 /// The face to mail clients; clones are the same one.
 #[derive(Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    shared: Live<Shared>,
+    max_sessions: usize,
     sessions: Arc<Semaphore>,
     clients: Clients,
 }
@@ -89,9 +91,11 @@ impl Proxy {
                 frontends.check().await;
             }
         });
-        let sessions = Arc::new(Semaphore::new(config.max_sessions));
+        let max_sessions = config.max_sessions;
+        let sessions = Arc::new(Semaphore::new(max_sessions));
         Self {
-            shared: Arc::new(Shared { observer, config, tls, frontends }),
+            shared: Live::new(Shared { observer, config, tls, frontends }),
+            max_sessions,
             sessions,
             clients: Clients::default(),
         }
@@ -99,18 +103,27 @@ impl Proxy {
 
     /// Connections, those that are logging in among them.
     pub fn sessions(&self) -> usize {
-        self.shared.config.max_sessions - self.sessions.available_permits()
+        self.max_sessions - self.sessions.available_permits()
+    }
+
+    /// Who connects from now on is served with what `change` makes of the settings, its frontends among them; the
+    /// number of sessions and the way to the frontends stay.
+    pub fn change(&self, change: impl FnOnce(ImapConfig) -> ImapConfig) {
+        let Shared { observer, config, tls, frontends } = Shared::clone(&self.shared.get());
+        let config = change(config);
+        frontends.replace(&config.frontends);
+        self.shared.set(Shared { observer, config, tls, frontends });
     }
 
     /// The frontends, for status.
     pub fn frontends(&self) -> Vec<FrontendStatus> {
-        self.shared.frontends.status()
+        self.shared.get().frontends.status()
     }
 
     /// Takes a frontend out of service (its sessions end with a `BYE` between two commands), or back into it.
     /// Answers whether there is such a frontend.
     pub fn drain(&self, address: &str, drained: bool) -> bool {
-        self.shared.frontends.drain(address, drained)
+        self.shared.get().frontends.drain(address, drained)
     }
 
     /// Accepts until `stop` turns true; sessions then have a bounded time for a good end.
@@ -133,7 +146,7 @@ impl Proxy {
         }
         drop(listener);
         let finish = async { while sessions.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(self.shared.config.drain + Duration::from_secs(2), finish).await;
+        let _ = tokio::time::timeout(self.shared.get().config.drain + Duration::from_secs(2), finish).await;
     }
 
     fn accept(
@@ -153,11 +166,12 @@ impl Proxy {
         sessions.spawn(async move {
             let _turn = turn;
             // The login's state is boxed, so that a session does not carry it for the rest of its life.
-            let welcomed = Box::pin(proxy.welcome(tcp, address, listening, stop.clone())).await;
+            let shared = proxy.shared.get();
+            let welcomed = Box::pin(proxy.welcome(&shared, tcp, address, listening, stop.clone())).await;
             match welcomed {
                 Err(hangup) => tracing::debug!(peer = %address, %hangup, "IMAP connection ended"),
                 Ok((logged_in, _place)) => {
-                    let over = session::run(&proxy.shared, logged_in, stop).await;
+                    let over = session::run(&shared, logged_in, stop).await;
                     tracing::debug!(peer = %address, %over, "IMAP session ended");
                 }
             }
@@ -166,64 +180,65 @@ impl Proxy {
 
     async fn welcome(
         &self,
+        shared: &Shared,
         tcp: TcpStream,
         address: SocketAddr,
         listening: Listening,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(login::LoggedIn, Place), Hangup> {
         tcp.set_nodelay(true).map_err(WireError::from)?;
-        let (tcp, client) = self.introduce(tcp, address).await?;
-        let most = self.shared.config.max_per_client;
+        let (tcp, client) = introduce(shared, tcp, address).await?;
+        let most = shared.config.max_per_client;
         let Some(place) = self.clients.take(client.ip(), most) else {
             tracing::warn!(%client, "too many IMAP sessions of one client: refused");
             hang_up(Stream::Plain(tcp), b"* BYE [LIMIT] Too many sessions from your address\r\n").await;
             return Err(Hangup::Logout);
         };
-        let stream = match (listening, &self.shared.tls) {
+        let stream = match (listening, &shared.tls) {
             (Listening::Clear, _) => Stream::Plain(tcp),
             (Listening::Tls, None) => return Err(Hangup::Tls(std::io::Error::other("no certificate"))),
             (Listening::Tls, Some(tls)) => {
                 let handshake = TlsAcceptor::from(tls.clone()).accept(tcp);
-                let patience = self.shared.config.login_timeout;
+                let patience = shared.config.login_timeout;
                 let late = || Hangup::Tls(std::io::ErrorKind::TimedOut.into());
                 let stream = tokio::time::timeout(patience, handshake).await.map_err(|_| late())?;
                 Stream::Server(Box::new(stream.map_err(Hangup::Tls)?))
             }
         };
         let logged_in = tokio::select! {
-            logged_in = login::log_in(&self.shared, stream, client) => logged_in?,
+            logged_in = login::log_in(shared, stream, client) => logged_in?,
             () = until(&mut stop) => return Err(Hangup::Logout),
         };
         Ok((logged_in, place))
     }
+}
 
-    /// Who the client is: whoever connected, or whom a balancer of ours names.
-    async fn introduce(
-        &self,
-        mut tcp: TcpStream,
-        address: SocketAddr,
-    ) -> Result<(TcpStream, SocketAddr), Hangup> {
-        if !self.shared.config.balancers.iter().any(|trusted| trusted.holds(address.ip())) {
-            return Ok((tcp, address));
-        }
-        let header = async {
-            // Read without taking: what is behind the header belongs to TLS or to the client.
-            let mut seen = [0; 2048];
-            loop {
-                let length = tcp.peek(&mut seen).await.map_err(WireError::from)?;
-                match proxy_header(seen.get(..length).unwrap_or_default()) {
-                    Ok(Some(header)) => return Ok(header),
-                    Ok(None) if length > 0 && length < seen.len() => {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                    _ => return Err(Hangup::NoHeader),
-                }
-            }
-        };
-        let patience = self.shared.config.connect_deadline;
-        let header = tokio::time::timeout(patience, header).await.map_err(|_| Hangup::NoHeader)??;
-        let mut taken = vec![0; header.length];
-        tcp.read_exact(&mut taken).await.map_err(WireError::from)?;
-        Ok((tcp, header.source.unwrap_or(address)))
+/// Who the client is: whoever connected, or whom a balancer of ours names.
+async fn introduce(
+    shared: &Shared,
+    mut tcp: TcpStream,
+    address: SocketAddr,
+) -> Result<(TcpStream, SocketAddr), Hangup> {
+    if !shared.config.balancers.iter().any(|trusted| trusted.holds(address.ip())) {
+        return Ok((tcp, address));
     }
+    let header = async {
+        // Read without taking: what is behind the header belongs to TLS or to the client.
+        let mut seen = [0; 2048];
+        loop {
+            let length = tcp.peek(&mut seen).await.map_err(WireError::from)?;
+            match proxy_header(seen.get(..length).unwrap_or_default()) {
+                Ok(Some(header)) => return Ok(header),
+                Ok(None) if length > 0 && length < seen.len() => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                _ => return Err(Hangup::NoHeader),
+            }
+        }
+    };
+    let patience = shared.config.connect_deadline;
+    let header = tokio::time::timeout(patience, header).await.map_err(|_| Hangup::NoHeader)??;
+    let mut taken = vec![0; header.length];
+    tcp.read_exact(&mut taken).await.map_err(WireError::from)?;
+    Ok((tcp, header.source.unwrap_or(address)))
 }

@@ -97,7 +97,8 @@ pub trait Observer: Send + Sync + 'static {
     fn without_master(&self, command: &'static str, name: Option<MailboxName>, text: &str);
 }
 
-/// What all sessions share.
+/// What sessions share.
+#[derive(Clone)]
 struct Shared {
     observer: Arc<dyn Observer>,
     config: ImapConfig,

@@ -19,7 +19,9 @@ use super::upstream::Frontends;
 use super::wire::Wire;
 use super::{FaceConfig, Hangup, Peer};
 use crate::authority::namespace::Namespace;
+use crate::net::activated::Passed;
 use crate::net::address::Listen;
+use crate::net::live::Live;
 use crate::net::stop::until;
 use crate::net::stream::Stream;
 use crate::spool::Spool;
@@ -32,6 +34,7 @@ const STOP_BOUND: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Face {
     context: Context,
+    config: Live<FaceConfig>,
     connections: Arc<Semaphore>,
     sessions: Arc<AtomicUsize>,
 }
@@ -51,6 +54,20 @@ impl Listener {
             Listen::Tcp(address) => Ok(Self(Kind::Tcp(TcpListener::bind(address).await?))),
             Listen::Unix(path) => Ok(Self(Kind::Unix(bind_unix(path)?))),
         }
+    }
+
+    /// Goes on with a socket that listens already.
+    pub fn passed(socket: Passed) -> io::Result<Self> {
+        Ok(Self(match socket {
+            Passed::Tcp(tcp) => {
+                tcp.set_nonblocking(true)?;
+                Kind::Tcp(TcpListener::from_std(tcp)?)
+            }
+            Passed::Unix(unix) => {
+                unix.set_nonblocking(true)?;
+                Kind::Unix(UnixListener::from_std(unix)?)
+            }
+        }))
     }
 }
 
@@ -78,9 +95,14 @@ impl Face {
     ) -> Self {
         let directory = Directory::new(namespace, config.naming.clone());
         let connections = Arc::new(Semaphore::new(config.max_connections));
-        let context =
-            Context { config: Arc::new(config), frontends, directory, spool, tally: Tally::default() };
-        Self { context, connections, sessions: Arc::default() }
+        let config = Live::new(config);
+        let context = Context { config: config.get(), frontends, directory, spool, tally: Tally::default() };
+        Self { context, config, connections, sessions: Arc::default() }
+    }
+
+    /// Who connects from now on is served with what `change` makes of the settings; the number of connections stays.
+    pub fn change(&self, change: impl FnOnce(FaceConfig) -> FaceConfig) {
+        self.config.set(change(FaceConfig::clone(&self.config.get())));
     }
 
     /// Clients that are connected now.
@@ -127,7 +149,7 @@ impl Face {
                 let (tcp, address) = listener.accept().await?;
                 tcp.set_nodelay(true)?;
                 let address = address.ip().to_canonical();
-                let trusted = self.context.config.trusted.iter().any(|trust| trust.holds(address));
+                let trusted = self.config.get().trusted.iter().any(|trust| trust.holds(address));
                 let peer = Peer { address: Some(address), name: address.to_string(), trusted };
                 Ok((Stream::Plain(tcp), peer))
             }
@@ -139,7 +161,8 @@ impl Face {
     }
 
     fn begin(&self, sessions: &mut JoinSet<()>, stream: Stream, peer: Peer, stop: watch::Receiver<bool>) {
-        let wire = Wire::new(stream, self.context.config.command_timeout);
+        let context = Context { config: self.config.get(), ..self.context.clone() };
+        let wire = Wire::new(stream, context.config.command_timeout);
         let Ok(connection) = self.connections.clone().try_acquire_owned() else {
             tracing::warn!(peer = %peer.name, "too many connections");
             sessions.spawn(wire.close(Some((421, "4.3.2 Too many connections, try again later"))));
@@ -149,7 +172,7 @@ impl Face {
         sessions.spawn(async move {
             let _connection = connection;
             face.sessions.fetch_add(1, Ordering::Relaxed);
-            let hangup = Box::pin(Session::new(wire, face.context.clone(), peer).run(stop)).await;
+            let hangup = Box::pin(Session::new(wire, context, peer).run(stop)).await;
             face.sessions.fetch_sub(1, Ordering::Relaxed);
             match hangup {
                 Hangup::Quit | Hangup::Closed => {

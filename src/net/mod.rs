@@ -1,10 +1,12 @@
 //! Listeners, TLS, SASL, deadlines and limits: what every face shares.
 
+pub mod activated;
 pub mod address;
 pub mod at_once;
 mod attached;
 pub mod clock;
 pub mod guesses;
+pub mod live;
 pub mod random;
 pub mod sasl;
 pub mod secret;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
@@ -52,18 +53,31 @@ impl Identity {
     /// Reads the files.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let current = Arc::new(RwLock::new(certified(certificate, key)?));
-        let identity = Self { certificate: certificate.to_owned(), key: key.to_owned(), current };
-        identity.tell();
-        Ok(identity)
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), current })
     }
 
-    /// Reads the files again: connections from now on are shown what they hold. If they cannot be used, the
-    /// old identity stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    /// Reads the files again, for [`Self::replace`]. What has expired is refused, unless it is what is shown already: it is
+    /// no worse then than before.
+    pub fn read_again(&self) -> Result<Fresh, TlsError> {
         let fresh = certified(&self.certificate, &self.key)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let shown = self.current.read().unwrap_or_else(PoisonError::into_inner).cert.clone();
+        match expired(&fresh, SystemTime::now()) {
+            Some(why) if fresh.cert != shown => {
+                Err(TlsError::Unusable { path: self.certificate.clone(), why })
+            }
+            _ => Ok(Fresh(fresh)),
+        }
+    }
+
+    /// Connections from now on are shown this.
+    pub fn replace(&self, fresh: Fresh) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh.0;
         self.tell();
-        Ok(())
+    }
+
+    /// That the certificate has expired, and when, if it has.
+    pub fn expired(&self) -> Option<String> {
+        expired(&self.current.read().unwrap_or_else(PoisonError::into_inner), SystemTime::now())
     }
 
     /// When the certificate ends, in seconds since 1970.
@@ -86,9 +100,14 @@ impl Identity {
 
     /// A server that shows this identity, also after it was read again.
     pub fn server(&self) -> Arc<ServerConfig> {
+        self.tell();
         Arc::new(ServerConfig::builder().with_no_client_auth().with_cert_resolver(Arc::new(self.clone())))
     }
 }
+
+/// A certificate with its chain, and key, that were read and can be used.
+#[derive(Debug)]
+pub struct Fresh(Arc<CertifiedKey>);
 
 impl ResolvesServerCert for Identity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -111,6 +130,15 @@ fn certified(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsErr
 pub fn ends(certificate: &CertificateDer<'_>) -> Option<u64> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     u64::try_from(parsed.validity().not_after.timestamp()).ok()
+}
+
+fn expired(identity: &CertifiedKey, now: SystemTime) -> Option<String> {
+    let certificate = identity.cert.first()?;
+    let end = ends(certificate)?;
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // rustls has parsed it already.
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    (end < now).then(|| format!("it expired on {}", certificate.validity().not_after))
 }
 
 /// Whom the certificate of the server at `host:port` has to be for.
@@ -193,11 +221,30 @@ mod tests {
         let key = std::fs::read(&made.key).unwrap();
         testing::make(dir.path(), "ravenry.test");
         std::fs::write(&made.key, key).unwrap();
-        let wrong = identity.reload().unwrap_err().to_string();
+        let wrong = identity.read_again().unwrap_err().to_string();
         assert!(wrong.contains("tls.crt"), "the key is another certificate's: {wrong}");
         assert_eq!(shown(), first);
         testing::make(dir.path(), "ravenry.test");
-        identity.reload().unwrap();
+        identity.replace(identity.read_again().unwrap());
         assert_ne!(shown(), first);
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_is_refused_unless_it_is_shown_already() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = testing::make(dir.path(), "ravenry.test");
+        let identity = Identity::load(&made.certificate, &made.key).unwrap();
+        assert_eq!(identity.expired(), None);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut old = rcgen::CertificateParams::new(["ravenry.test".to_owned()]).unwrap();
+        old.not_after = rcgen::date_time_ymd(2020, 2, 3);
+        std::fs::write(&made.certificate, old.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&made.key, key.serialize_pem()).unwrap();
+        let refused = identity.read_again().unwrap_err().to_string();
+        assert!(refused.contains("tls.crt: it expired on Feb  3 00:00:00 2020"), "{refused}");
+        // A restart shows it: most of the murder does not look, and a service that is down helps nobody.
+        let shown = Identity::load(&made.certificate, &made.key).unwrap();
+        assert!(shown.expired().is_some());
+        shown.replace(shown.read_again().unwrap());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -278,15 +278,18 @@ fn lock(path: &Path) -> Result<std::fs::File, UsersError> {
 
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let fresh = beside(path, &format!(".{}.new", std::process::id()));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Where a directory hands its group down, as the package's /etc/ravenry does, that group is who reads.
+    let hands_down = std::fs::metadata(directory)?.mode() & 0o2000 != 0;
+    let mode = if hands_down { 0o640 } else { 0o600 };
     let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
     file.write_all(b"# Written by `ravenry user add`: SCRAM verifiers, no passwords.\n\n")?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;
     // The new name is durable only with its directory.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    std::fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -306,6 +309,15 @@ mod tests {
         assert!(!users.check("murder", "other") && !users.check("nobody", "secret"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn the_group_reads_where_the_directory_hands_it_down() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o2750)).unwrap();
+        let path = dir.path().join("users.toml");
+        add_user(&path, "murder", "secret").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
     #[test]

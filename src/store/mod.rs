@@ -83,7 +83,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{Database, ReadableTableMetadata, StorageBackend, backends::FileBackend};
 use tokio::sync::oneshot;
@@ -327,6 +327,11 @@ impl Store {
     /// failed so that nothing can be read.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         Snapshot::new(&self.handle.shared)
+    }
+
+    /// For how long the writer has been at the same group of calls, which a disk that works is done with in no time.
+    pub fn silence(&self) -> Duration {
+        self.handle.shared.silence()
     }
 
     /// What the store holds.

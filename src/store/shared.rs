@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use redb::Database;
 
@@ -35,6 +36,9 @@ pub(super) struct Shared {
     poisoned: OnceLock<Arc<str>>,
     calls: AtomicU64,
     commits: AtomicU64,
+    opened: Instant,
+    /// When the writer began with what it is at: milliseconds since `opened`, and one; 0 while it waits for work.
+    at_work_since: AtomicU64,
     /// Held for as long as anything of the store lives. `None` for a store that has no directory.
     lock: Option<DirLock>,
 }
@@ -57,6 +61,8 @@ impl Shared {
             poisoned: OnceLock::new(),
             calls: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            opened: Instant::now(),
+            at_work_since: AtomicU64::new(0),
             lock,
         }
     }
@@ -105,6 +111,24 @@ impl Shared {
         {
             tracing::warn!(%error, "the mark of an earlier failure stays");
         }
+    }
+
+    /// The writer begins with a group of calls, or has ended one.
+    pub(super) fn at_work(&self, working: bool) {
+        let since = if working { self.age().saturating_add(1) } else { 0 };
+        self.at_work_since.store(since, Relaxed);
+    }
+
+    /// For how long the writer has been at the same group.
+    pub(super) fn silence(&self) -> Duration {
+        match self.at_work_since.load(Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.age().saturating_add(1).saturating_sub(since)),
+        }
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn poisoned(&self) -> Option<&Arc<str>> {

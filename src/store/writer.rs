@@ -78,6 +78,7 @@ impl Writer {
     /// Works until every sender is gone and the queue is empty.
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
         while let Ok(first) = queue.recv() {
+            self.shared.at_work(true);
             let mut weight = first.work.weight();
             let mut group = vec![first];
             while weight < GROUP
@@ -100,6 +101,7 @@ impl Writer {
                     }
                 }
             }
+            self.shared.at_work(false);
         }
         if self.logged > 0 {
             // A store that was closed in order has nothing in its log. Nobody is left to be told of a failure.

@@ -178,6 +178,8 @@ metrics! {
         "1 when the configuration in use is the one that was last asked for";
     ConfigReloadTime = Gauge "ravenry_config_last_reload_success_time_seconds" in Seconds by &[],
         "When a configuration was last taken, in seconds since 1970";
+    ConfigRestartNeeded = Gauge "ravenry_config_restart_needed" in Count by &[],
+        "Keys of the configuration that were changed and reloaded, and count only after a restart";
 }
 
 impl Metric {

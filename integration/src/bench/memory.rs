@@ -33,7 +33,7 @@ pub(super) async fn measure(
     let model = Model::start(mailboxes).await?;
     let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let site =
-        Site { within: Some(ground.directory("ravenry")?), beside: None, binary: ground.binary.clone() };
+        Site { within: Some(ground.directory("ravenry")?), binary: ground.binary.clone(), ..Site::default() };
     let settings = Settings { listen, master: model.address(), extra: String::new() };
     let mut ravenry = Ravenry::prepare_at(settings, site).await?;
     ravenry.launch().await?;

@@ -44,6 +44,7 @@ impl Stage {
             within: Some(ground.directory("ravenry")?),
             beside: Some(murder.mm.pid().await?),
             binary: ground.binary.clone(),
+            ..Site::default()
         };
         let following = beside(&murder, 3906, &site).await?;
         let standing_in = beside(&murder, 3907, &site).await?;

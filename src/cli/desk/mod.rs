@@ -31,9 +31,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::deliveries::Deliveries;
 use super::imap_face::Clients;
+use super::reload::Reloads;
 use super::serve::{guard, unix};
 use crate::admin::server::{Operator, Session};
 use crate::admin::status::Status;
@@ -63,6 +65,7 @@ pub(super) struct Desk {
     guard: Guard,
     backends: Option<Arc<Audits>>,
     shadow: bool,
+    reloads: Option<Reloads>,
 }
 
 impl Desk {
@@ -86,7 +89,20 @@ impl Desk {
             started: unix(),
             turns: Turns::default(),
             shadow: config.mode == Mode::Shadow,
+            reloads: None,
         }
+    }
+
+    /// Whom to ask for the configuration to be read again.
+    pub(super) fn reloading_by(self, reloads: Reloads) -> Self {
+        Self { reloads: Some(reloads), ..self }
+    }
+
+    async fn reload(&self) -> Result<Value, String> {
+        let busy = || "Ravenry is starting or stopping".to_owned();
+        let (reply, done) = oneshot::channel();
+        self.reloads.as_ref().ok_or_else(busy)?.send(reply).await.map_err(|_| busy())?;
+        in_json(done.await.map_err(|_| busy())??)
     }
 
     /// Refuses what needs a list while there is none, and says what is missing.
@@ -140,6 +156,7 @@ impl Desk {
             Ask::List(ask) => list::attend(&self, ask, session).await,
             Ask::History { name, most } => history::attend(&self, &name, most, session.replies).await,
             Ask::Audit { fix } => in_json(audit::attend(&self, fix, &session.replies).await?),
+            Ask::Reload => self.reload().await,
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }
     }
@@ -160,6 +177,7 @@ fn changes_the_master(ask: &Ask) -> bool {
         | Ask::Frontend(_)
         | Ask::List(_)
         | Ask::History { .. }
+        | Ask::Reload
         | Ask::Backup { .. } => false,
     }
 }

@@ -11,6 +11,8 @@ use crate::authority::namespace::Namespace as _;
 
 /// The authority comes round every second; after so long without that it is stuck.
 const STUCK: Duration = Duration::from_secs(15);
+/// A list of a million names is on disk within seconds; a store that has been at one thing for so long is stuck.
+const STORE_STUCK: Duration = Duration::from_secs(60);
 
 /// The desk, seen from outside.
 pub(in crate::cli) struct Window {
@@ -37,9 +39,13 @@ impl View for Window {
     }
 
     fn alive(&self) -> Result<(), String> {
-        match self.desk.authority.silence() {
-            silence if silence < STUCK => Ok(()),
-            silence => Err(format!("the authority has not come round for {} s", silence.as_secs())),
+        let silence = self.desk.authority.silence();
+        if silence >= STUCK {
+            return Err(format!("the authority has not come round for {} s", silence.as_secs()));
+        }
+        match self.desk.authority.store().silence() {
+            silence if silence < STORE_STUCK => Ok(()),
+            silence => Err(format!("the store has been at the same commit for {} s", silence.as_secs())),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::UpstreamConfig;
@@ -160,7 +160,7 @@ fn unix() -> u64 {
 #[derive(Clone)]
 pub struct Frontends {
     pub(super) config: Arc<UpstreamConfig>,
-    pub(super) all: Arc<[Arc<Frontend>]>,
+    pub(super) all: Arc<watch::Sender<Arc<[Arc<Frontend>]>>>,
     /// Where to begin among those that are equally busy.
     turn: Arc<AtomicUsize>,
 }
@@ -169,17 +169,34 @@ impl Frontends {
     /// The frontends at these addresses, `host:port`.
     pub fn new<'a>(addresses: impl IntoIterator<Item = &'a str>, config: UpstreamConfig) -> Self {
         let all = addresses.into_iter().map(|address| Arc::new(Frontend::new(address, config.connections)));
-        Self { all: all.collect(), config: Arc::new(config), turn: Arc::default() }
+        let all = Arc::new(watch::Sender::new(all.collect()));
+        Self { all, config: Arc::new(config), turn: Arc::default() }
+    }
+
+    /// From now on mail goes to these. Those that were there before go on as they are; what is under way at others ends
+    /// as it would.
+    pub fn replace(&self, addresses: &[String]) {
+        let old = self.all();
+        let frontend = |address: &String| {
+            let known = old.iter().find(|frontend| *frontend.address == **address);
+            known.cloned().unwrap_or_else(|| Arc::new(Frontend::new(address, self.config.connections)))
+        };
+        self.all.send_replace(addresses.iter().map(frontend).collect());
+    }
+
+    fn all(&self) -> Arc<[Arc<Frontend>]> {
+        self.all.borrow().clone()
     }
 
     /// How each of them does.
     pub fn status(&self) -> Vec<FrontendStatus> {
-        self.all.iter().map(|frontend| frontend.status()).collect()
+        self.all().iter().map(|frontend| frontend.status()).collect()
     }
 
     /// The longest message that any frontend takes, in bytes, as far as they have said; `None` for any.
     pub fn largest_message(&self) -> Option<u64> {
-        let largest = self.all.iter().map(|frontend| match frontend.largest.load(Ordering::Relaxed) {
+        let all = self.all();
+        let largest = all.iter().map(|frontend| match frontend.largest.load(Ordering::Relaxed) {
             0 => u64::MAX,
             bytes => bytes,
         });
@@ -188,7 +205,8 @@ impl Frontends {
 
     /// Lets a frontend have no more mail, or again. Messages that are under way end as they would.
     pub fn drain(&self, address: &str, drained: bool) -> Result<(), UnknownFrontend> {
-        let found = self.all.iter().find(|frontend| &*frontend.address == address);
+        let all = self.all();
+        let found = all.iter().find(|frontend| &*frontend.address == address);
         let frontend = found.ok_or_else(|| UnknownFrontend(address.to_owned()))?;
         frontend.drained.store(drained, Ordering::Relaxed);
         tracing::warn!(frontend = address, drained, "an operator's order");
@@ -200,22 +218,22 @@ impl Frontends {
 
     /// A connection to the least busy frontend that serves and is not among `tried`; whichever it asked is added to
     /// those. `Err` when there is none left, with the last reason.
-    pub(super) async fn lend(&self, purpose: Purpose, tried: &mut Vec<usize>) -> Result<Lease, String> {
+    pub(super) async fn lend(&self, purpose: Purpose, tried: &mut Vec<Arc<str>>) -> Result<Lease, String> {
         let mut why = "no frontend is up".to_owned();
-        while let Some((at, frontend)) = self.next(tried) {
+        while let Some(frontend) = self.next(tried) {
             // It is the least busy one: if there is no room on it, there is none on any.
             let Some(permits) = self.permits(&frontend, purpose).await else {
                 return Err(format!("{}: all its connections are in use", frontend.address));
             };
             while let Some((mut connection, since)) = { frontend.idle().pop() } {
                 if since.elapsed() < self.config.idle && connection.is_quiet().await {
-                    tried.push(at);
-                    return Ok(Lease::new(frontend, at, connection, true, permits));
+                    tried.push(frontend.address.clone());
+                    return Ok(Lease::new(frontend, connection, true, permits));
                 }
             }
-            tried.push(at);
+            tried.push(frontend.address.clone());
             match self.open(&frontend).await {
-                Ok(connection) => return Ok(Lease::new(frontend, at, connection, false, permits)),
+                Ok(connection) => return Ok(Lease::new(frontend, connection, false, permits)),
                 Err(trouble) => {
                     why = format!("{}: {trouble}", frontend.address);
                     frontend.blame(&trouble.to_string());
@@ -225,16 +243,15 @@ impl Frontends {
         Err(why)
     }
 
-    fn next(&self, tried: &[usize]) -> Option<(usize, Arc<Frontend>)> {
-        let count = self.all.len().max(1);
+    fn next(&self, tried: &[Arc<str>]) -> Option<Arc<Frontend>> {
+        let all = self.all();
+        let count = all.len().max(1);
         let from = self.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..count).map(|step| (from.wrapping_add(step)) % count);
-        let candidates = in_turn.filter(|at| !tried.contains(at));
-        let found = candidates
-            .filter_map(|at| Some((at, self.all.get(at)?)))
-            .filter(|(_, frontend)| frontend.serves())
-            .min_by_key(|(_, frontend)| frontend.in_use.load(Ordering::Relaxed));
-        found.map(|(at, frontend)| (at, frontend.clone()))
+        let in_turn = (0..count).filter_map(|step| all.get(from.wrapping_add(step) % count));
+        in_turn
+            .filter(|frontend| !tried.contains(&frontend.address) && frontend.serves())
+            .min_by_key(|frontend| frontend.in_use.load(Ordering::Relaxed))
+            .cloned()
     }
 
     async fn permits(&self, frontend: &Frontend, purpose: Purpose) -> Option<Permits> {
@@ -274,23 +291,15 @@ type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 pub(super) struct Lease {
     frontend: Arc<Frontend>,
     connection: Option<Connection>,
-    /// Which of the frontends it is.
-    pub(super) at: usize,
     /// It was idle before: the frontend may have closed it just now without being at fault.
     pub(super) reused: bool,
     _permits: Permits,
 }
 
 impl Lease {
-    fn new(
-        frontend: Arc<Frontend>,
-        at: usize,
-        connection: Connection,
-        reused: bool,
-        permits: Permits,
-    ) -> Self {
+    fn new(frontend: Arc<Frontend>, connection: Connection, reused: bool, permits: Permits) -> Self {
         frontend.in_use.fetch_add(1, Ordering::Relaxed);
-        Self { frontend, connection: Some(connection), at, reused, _permits: permits }
+        Self { frontend, connection: Some(connection), reused, _permits: permits }
     }
 
     pub(super) fn address(&self) -> &Arc<str> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::pool::{Frontend, Frontends};
 
@@ -14,12 +14,30 @@ const IMPATIENT: Duration = Duration::from_millis(250);
 impl Frontends {
     /// Tries the frontends out for ever; calls `back` whenever one is up again.
     pub async fn watch(&self, back: impl Fn() + Send + Sync + Clone + 'static) {
+        let mut changes = self.all.subscribe();
+        let mut watched: Vec<(Arc<Frontend>, AbortHandle)> = Vec::new();
         let mut watching = JoinSet::new();
-        for frontend in self.all.iter() {
-            let (frontends, frontend, back) = (self.clone(), frontend.clone(), back.clone());
-            watching.spawn(async move { frontends.watch_one(&frontend, back).await });
+        loop {
+            let all = changes.borrow_and_update().clone();
+            watched.retain(|(known, watch)| {
+                let stays = all.iter().any(|frontend| Arc::ptr_eq(frontend, known));
+                if !stays {
+                    watch.abort();
+                }
+                stays
+            });
+            for frontend in all.iter() {
+                if watched.iter().any(|(known, _)| Arc::ptr_eq(frontend, known)) {
+                    continue;
+                }
+                let (frontends, new, back) = (self.clone(), frontend.clone(), back.clone());
+                let watch = watching.spawn(async move { frontends.watch_one(&new, back).await });
+                watched.push((frontend.clone(), watch));
+            }
+            // Never an error: the sender is ours.
+            let _ = changes.changed().await;
+            while watching.try_join_next().is_some() {}
         }
-        while watching.join_next().await.is_some() {}
     }
 
     async fn watch_one(&self, frontend: &Arc<Frontend>, back: impl Fn()) {

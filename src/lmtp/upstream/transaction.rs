@@ -95,8 +95,7 @@ impl Frontends {
                 Ok(Start::Elsewhere(reason)) => why = Some(format!("{address}: {reason}")),
                 // It may have closed an idle connection just when it was wanted: it gets a second chance.
                 Err(Trouble::Closed | Trouble::Io(_)) if lease.reused => {
-                    let at = lease.at;
-                    tried.retain(|tried| *tried != at);
+                    tried.retain(|tried| *tried != address);
                     why = Some(format!("{address}: it closed an idle connection"));
                 }
                 Err(trouble) => {

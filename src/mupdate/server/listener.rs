@@ -15,6 +15,7 @@ use super::session::Session;
 use super::{Hangup, Peer, ServerConfig, login};
 use crate::authority::namespace::Namespace;
 use crate::net::guesses::Guesses;
+use crate::net::live::Live;
 use crate::net::stop::until;
 use crate::net::strangers::{Place, Strangers};
 use crate::net::stream::Stream;
@@ -90,7 +91,7 @@ impl Drop for StreamEntry {
 /// The face to the murder.
 #[derive(Clone)]
 pub struct Server {
-    config: Arc<ServerConfig>,
+    config: Live<ServerConfig>,
     namespace: Arc<dyn Namespace>,
     streams: Streams,
     removals: Removals,
@@ -107,7 +108,7 @@ impl Server {
         let guesses = Guesses::new(config.failed_login_delay);
         let streams = Streams::new(Bulk::start()?);
         Ok(Self {
-            config: Arc::new(config),
+            config: Live::new(config),
             namespace,
             streams,
             removals: Removals::default(),
@@ -115,6 +116,11 @@ impl Server {
             strangers,
             guesses,
         })
+    }
+
+    /// Who connects from now on is served with what `change` makes of the settings; the numbers of connections stay.
+    pub fn change(&self, change: impl FnOnce(ServerConfig) -> ServerConfig) {
+        self.config.set(change(ServerConfig::clone(&self.config.get())));
     }
 
     /// The streams that are connected now.
@@ -174,10 +180,11 @@ impl Server {
         if let Err(error) = tcp.set_nodelay(true) {
             return error.into();
         }
+        let config = self.config.get();
         let attempt = || self.guesses.attempt(peer.address.ip());
         let known = tokio::select! {
             // Boxed, so that what a login needs is not carried for the session's life.
-            known = Box::pin(login::log_in(Stream::Plain(tcp), &self.config, &peer, &attempt)) => known,
+            known = Box::pin(login::log_in(Stream::Plain(tcp), &config, &peer, &attempt)) => known,
             () = place.taken() => return Hangup::Displaced,
         };
         let (wire, user) = match known {
@@ -189,7 +196,7 @@ impl Server {
         let Ok(_connection) = self.connections.clone().try_acquire_owned() else {
             return Hangup::Full;
         };
-        let (config, namespace) = (self.config.clone(), self.namespace.clone());
+        let namespace = self.namespace.clone();
         let (streams, removals) = (self.streams.clone(), self.removals.clone());
         Box::pin(Session::new(wire, user, peer, config, namespace, streams, removals).run()).await
     }

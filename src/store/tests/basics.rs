@@ -196,6 +196,25 @@ async fn too_many_waiting_calls_are_refused() {
 }
 
 #[tokio::test]
+async fn a_store_that_waits_for_its_disk_tells_for_how_long() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    store.commit(vec![put("user.one", &numbered(1))]).await.unwrap();
+    disk.hold_syncs();
+    let call = store.submit(vec![put("user.one", &numbered(2))]);
+    disk.wait_for_sync();
+    let silent = |store: &Store| store.silence() >= std::time::Duration::from_millis(20);
+    while !silent(&store) {
+        tokio::task::yield_now().await;
+    }
+    disk.release_syncs();
+    call.await.unwrap();
+    while !store.silence().is_zero() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn readers_see_a_change_when_it_is_durable_and_not_before() {
     let disk = SimDisk::new();
     let store = open(&disk);

@@ -65,7 +65,7 @@ async fn a_certificate_read_again_is_shown_to_the_next_client() {
     let first = shown().await.unwrap();
     testing::make(dir.path(), "ravenry.test");
     assert_eq!(shown().await.unwrap(), first);
-    identity.reload().unwrap();
+    identity.replace(identity.read_again().unwrap());
     assert!(shown().await.is_err(), "its authority is not the one that the client trusts");
 }
 
