@@ -3,37 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use ravenry_integration::clients::Mupdate;
 use ravenry_integration::deadline::eventually;
-use ravenry_integration::identity::{Authority, Identity};
+use ravenry_integration::identity::Authority;
 use ravenry_integration::murder::{Murder, Node, Plan, Suite};
 use ravenry_integration::ravenry::{Ravenry, Settings};
 
 const SOON: Duration = Duration::from_secs(30);
 const EVERY: &str = "PLAIN SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512";
-
-/// Changes a node's imapd.conf and starts its Cyrus again.
-async fn configure(node: &Node, script: &str) -> Result<()> {
-    node.stop_cyrus().await?;
-    node.exec_root(&["sh", "-euc", script]).await?.success()?;
-    node.start_cyrus().await?;
-    node.wait_until_up().await.map(drop)
-}
-
-/// Gives a node an identity, for STARTTLS.
-async fn certify(node: &Node, identity: &Identity) -> Result<()> {
-    let file = |path: &std::path::Path| Ok::<_, std::io::Error>(BASE64_STANDARD.encode(std::fs::read(path)?));
-    let (certificate, key) = (file(&identity.certificate)?, file(&identity.key)?);
-    let script = format!(
-        "echo {certificate} | base64 -d > /etc/cyrus-tls.crt; echo {key} | base64 -d > /etc/cyrus-tls.key; \
-         chown cyrus /etc/cyrus-tls.key; \
-         printf '%s\\n' 'tls_server_cert: /etc/cyrus-tls.crt' 'tls_server_key: /etc/cyrus-tls.key' \
-         'allowstarttls: yes' >> /etc/imapd.conf"
-    );
-    configure(node, &script).await
-}
 
 /// Waits for a login of a node in Ravenry's log, after so many earlier ones of the kind.
 async fn logged_in(ravenry: &Ravenry, node: &Node, how: &str, earlier: usize) -> Result<()> {
@@ -72,7 +49,7 @@ fn trust(authority: &Authority) -> String {
 async fn certified_master(suite: Suite, authority: &Authority) -> Result<Murder> {
     let murder = Murder::prepare(Plan::new(suite)).await?;
     murder.start_master().await?;
-    certify(&murder.mm, &authority.issue(&[&murder.mm.ip().to_string()])?).await?;
+    murder.mm.certify(&authority.issue(&[&murder.mm.ip().to_string()])?).await?;
     Ok(murder)
 }
 
@@ -141,8 +118,8 @@ async fn log_in_with(murder: &Murder, ravenry: &Ravenry, mechanism: &str, tls: b
     );
     let how = format!("mechanism={mechanism} encrypted={tls}");
     let before = [logins(ravenry, &murder.be1, &how)?, logins(ravenry, &murder.fe1, &how)?];
-    configure(&murder.be1, &script).await?;
-    configure(&murder.fe1, &script).await?;
+    murder.be1.configure(&script).await?;
+    murder.fe1.configure(&script).await?;
     logged_in(ravenry, &murder.fe1, &how, before[1]).await?;
     let mut admin = murder.be1.imap("cyrus").await?;
     let name = format!("user.{}-{tls}", mechanism.to_lowercase());
@@ -176,8 +153,7 @@ async fn every_login_of_cyrus_is_understood() -> Result<()> {
         log_in_with(&murder, &ravenry, mechanism, true).await?;
     }
 
-    configure(&murder.mm, "sed -i 's/^sasl_mech_list: .*/sasl_mech_list: DIGEST-MD5/' /etc/imapd.conf")
-        .await?;
+    murder.mm.configure("sed -i 's/^sasl_mech_list: .*/sasl_mech_list: DIGEST-MD5/' /etc/imapd.conf").await?;
     last_error(&ravenry, "offers no login that Ravenry speaks here: [\"DIGEST-MD5\"]").await?;
     ensure!(ravenry.status().await?["state"] == "standing-in", "a master that we cannot log in to is lost");
     ensure!(!ravenry.log()?.contains("secret"), "a password is in the log");

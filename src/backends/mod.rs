@@ -11,12 +11,15 @@
 
 mod names;
 mod session;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::net::secret::Secret;
+use crate::net::tls::ClientTls;
 
 pub use session::Session;
 
@@ -27,7 +30,9 @@ pub struct Backends {
     pub user: String,
     /// The user's password.
     pub password: Secret,
-    /// Where a server is reached, when that is not its own name at port 143.
+    /// Whether they are reached under TLS. The certificate has to be for the host that is connected to.
+    pub tls: ClientTls,
+    /// Where a server is reached, when that is not its own name at port 143, or 993 where TLS begins at once.
     pub addresses: HashMap<String, String>,
     /// How long a backend may take over any one answer.
     pub deadline: Duration,
@@ -69,6 +74,7 @@ impl Backends {
     }
 
     fn address(&self, server: &str) -> String {
-        self.addresses.get(server).cloned().unwrap_or_else(|| format!("{server}:143"))
+        let port = if matches!(self.tls, ClientTls::AtOnce(_)) { 993 } else { 143 };
+        self.addresses.get(server).cloned().unwrap_or_else(|| format!("{server}:{port}"))
     }
 }

@@ -1,5 +1,6 @@
 //! One conversation with one backend.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,12 +9,16 @@ use bytes::{Buf, BytesMut};
 use ravenry_parsers::imap::{Condition, Listed, ReplyHead, ServerEvent, ServerFramer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::names::{from_wire, to_wire};
 use super::words::texts;
 use super::{BackendError, Backends};
 use crate::list::{Acl, MailboxName};
 use crate::net::clock::clock_of_session;
+use crate::net::stream::Stream;
+use crate::net::tls::{ClientTls, server_name};
 
 /// The longest reply that is taken; a mailbox's name is far shorter.
 const MAX_REPLY: usize = 64 << 10;
@@ -25,7 +30,7 @@ const PARTITION: &[u8] = b"/shared/vendor/cmu/cyrus-imapd/partition";
 #[derive(Debug)]
 pub struct Session {
     server: String,
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     framer: ServerFramer,
     deadline: Duration,
@@ -36,19 +41,28 @@ pub struct Session {
 
 impl Session {
     pub(super) async fn open(backends: &Backends, server: &str) -> Result<Self, BackendError> {
-        let deadline = backends.deadline;
-        let late = |_| BackendError::Late { server: server.into(), waited: deadline };
+        let waited = backends.deadline;
+        // Besides, each answer has its own deadline.
+        match tokio::time::timeout(waited * 2, Self::begin(backends, server)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(BackendError::Late { server: server.into(), waited }),
+        }
+    }
+
+    async fn begin(backends: &Backends, server: &str) -> Result<Self, BackendError> {
         let failed = |error| BackendError::Io { server: server.into(), error };
-        let stream = tokio::time::timeout(deadline, TcpStream::connect(backends.address(server)))
-            .await
-            .map_err(late)?
-            .map_err(failed)?;
+        let address = backends.address(server);
+        let tcp = TcpStream::connect(&address).await.map_err(failed)?;
+        let stream = match &backends.tls {
+            ClientTls::AtOnce(tls) => encrypted(tls, &address, tcp).await.map_err(failed)?,
+            ClientTls::Off | ClientTls::StartTls(_) => Stream::Plain(tcp),
+        };
         let mut session = Self {
             server: server.into(),
             stream,
             input: BytesMut::new(),
             framer: ServerFramer::default(),
-            deadline,
+            deadline: backends.deadline,
             separator: b'.',
             count: 0,
             clock: None,
@@ -56,6 +70,9 @@ impl Session {
         let greeting = session.reply().await?;
         if !greeting.starts_with(b"* OK") {
             return Err(session.said(&greeting));
+        }
+        if let ClientTls::StartTls(tls) = &backends.tls {
+            session = session.start_tls(tls, &address).await?;
         }
         let secret = format!("\0{}\0{}", backends.user, backends.password.expose());
         let login = format!("AUTHENTICATE PLAIN {}", BASE64.encode(secret));
@@ -82,6 +99,20 @@ impl Session {
             Err(BackendError::Said { said, .. }) => Ok(!said.contains("Permission denied")),
             Err(error) => Err(error),
         }
+    }
+
+    async fn start_tls(mut self, tls: &Arc<ClientConfig>, address: &str) -> Result<Self, BackendError> {
+        self.command(b"STARTTLS", |_, _| {}).await?;
+        // Something behind the OK in clear could be anybody's.
+        if !self.input.is_empty() {
+            return Err(self.said(b"it sent more than its answer to STARTTLS in clear"));
+        }
+        let Stream::Plain(tcp) = self.stream else {
+            return Err(BackendError::Said { server: self.server, said: "TLS within TLS".into() });
+        };
+        let failed = |error| BackendError::Io { server: self.server.clone(), error };
+        let stream = encrypted(tls, address, tcp).await.map_err(failed)?;
+        Ok(Self { stream, framer: ServerFramer::default(), ..self })
     }
 
     /// Whether the backend holds a mailbox.
@@ -164,7 +195,11 @@ impl Session {
         let tag = format!("r{}", self.count);
         let line = [tag.as_bytes(), b" ", command, b"\r\n"].concat();
         let late = BackendError::Late { server: self.server.clone(), waited: self.deadline };
-        match tokio::time::timeout(self.deadline, self.stream.write_all(&line)).await {
+        let sent = async {
+            self.stream.write_all(&line).await?;
+            self.stream.flush().await
+        };
+        match tokio::time::timeout(self.deadline, sent).await {
             Err(_) => return Err(late),
             Ok(Err(error)) => return Err(BackendError::Io { server: self.server.clone(), error }),
             Ok(Ok(())) => {}
@@ -232,4 +267,10 @@ impl Session {
         let said = String::from_utf8_lossy(what).trim().chars().take(200).collect();
         BackendError::Said { server: self.server.clone(), said }
     }
+}
+
+/// TLS with the host that the address names, and nobody else.
+async fn encrypted(tls: &Arc<ClientConfig>, address: &str, tcp: TcpStream) -> std::io::Result<Stream> {
+    let name = server_name(address).map_err(std::io::Error::other)?;
+    Ok(Stream::Client(Box::new(TlsConnector::from(tls.clone()).connect(name, tcp).await?)))
 }

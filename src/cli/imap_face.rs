@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::onlooker::Onlooker;
+use super::reach::reach;
 use super::reload::Reload;
 use super::service::socket;
 use super::{Failure, exit};
 use crate::authority::task::Authority;
-use crate::config::{Config, FrontendTls as Reach, Imap};
-use crate::imap::{FrontendTls, ImapConfig, Listening, Proxy};
+use crate::config::{Config, Imap};
+use crate::imap::{ImapConfig, Listening, Proxy};
 use crate::net::activated::{Activated, Passed};
-use crate::net::tls;
 
 /// What of it is to be seen and given orders.
 #[derive(Clone)]
@@ -98,13 +98,7 @@ async fn listen(
 }
 
 pub(super) fn proxy_config(imap: &Imap) -> Result<ImapConfig, Failure> {
-    let frontend_tls = match (imap.frontend_tls, &imap.frontend_ca_file) {
-        (Reach::Off, _) | (_, None) => FrontendTls::Off,
-        (reach, Some(authorities)) => {
-            let tls = tls::client(authorities).map_err(|error| Failure::new(exit::CONFIG, error))?;
-            if reach == Reach::Imaps { FrontendTls::Imaps(tls) } else { FrontendTls::StartTls(tls) }
-        }
-    };
+    let frontend_tls = reach(imap.frontend_tls, imap.frontend_ca_file.as_deref())?;
     Ok(ImapConfig {
         frontend_tls,
         announce_clients: imap.proxy_protocol,

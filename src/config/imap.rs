@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::Span;
 use super::check::{Severity, identity};
+use super::{Reach, Span};
 use crate::net::address::Trust;
-use crate::net::tls;
 
 /// `[imap]`
 #[derive(Clone, Debug, Deserialize)]
@@ -31,7 +30,7 @@ pub struct Imap {
     pub key: Option<PathBuf>,
     /// How the frontends are reached.
     #[serde(default)]
-    pub frontend_tls: FrontendTls,
+    pub frontend_tls: Reach,
     /// The authorities that may have signed the frontends' certificates (PEM).
     pub frontend_ca_file: Option<PathBuf>,
     /// Tell the frontends with the PROXY protocol who the client is.
@@ -58,19 +57,6 @@ pub struct Imap {
     /// Of them, from one address.
     #[serde(default = "defaults::max_per_client")]
     pub max_per_client: usize,
-}
-
-/// How frontends are reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FrontendTls {
-    /// In clear.
-    #[default]
-    Off,
-    /// STARTTLS, and the certificate is checked.
-    Starttls,
-    /// TLS from the first byte, and the certificate is checked.
-    Imaps,
 }
 
 impl Imap {
@@ -105,18 +91,8 @@ impl Imap {
             (None, None) => {}
             _ => find(Severity::Error, "imap.certificate", "certificate and key come together".into()),
         }
-        match (self.frontend_tls, &self.frontend_ca_file) {
-            (FrontendTls::Off, _) => {}
-            (_, None) => {
-                let text =
-                    "frontend_tls needs the authorities that the frontends' certificates are checked against";
-                find(Severity::Error, "imap.frontend_ca_file", text.into());
-            }
-            (_, Some(authorities)) => {
-                if let Err(error) = tls::client(authorities) {
-                    find(Severity::Error, "imap.frontend_ca_file", error.to_string());
-                }
-            }
+        if let Some(text) = self.frontend_tls.objection(self.frontend_ca_file.as_deref()) {
+            find(Severity::Error, "imap.frontend_ca_file", text);
         }
         if self.max_sessions == 0 || self.max_per_client == 0 {
             find(Severity::Error, "imap.max_sessions", "nobody could connect".into());

@@ -5,6 +5,7 @@ mod changes;
 mod check;
 mod imap;
 mod lmtp;
+mod reach;
 mod spool;
 mod units;
 
@@ -17,8 +18,9 @@ use serde::Deserialize;
 pub use backends::Backends;
 pub use changes::{Changes, Keys};
 pub use check::{Finding, Severity};
-pub use imap::{FrontendTls, Imap};
+pub use imap::Imap;
 pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
+pub use reach::Reach;
 pub use spool::Spool;
 pub use units::{Size, Span};
 

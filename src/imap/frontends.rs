@@ -12,34 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 
 use super::wire::{Wire, WireError};
 use crate::net::live::Live;
 use crate::net::stream::Stream;
-use crate::net::tls::server_name;
-
-/// How a frontend is reached.
-#[derive(Clone, Default)]
-pub enum FrontendTls {
-    /// In clear.
-    #[default]
-    Off,
-    /// STARTTLS, and the certificate is checked.
-    StartTls(Arc<ClientConfig>),
-    /// TLS from the first byte, and the certificate is checked.
-    Imaps(Arc<ClientConfig>),
-}
-
-impl std::fmt::Debug for FrontendTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Off => "Off",
-            Self::StartTls(_) => "StartTls",
-            Self::Imaps(_) => "Imaps",
-        })
-    }
-}
+use crate::net::tls::{ClientTls, server_name};
 
 /// Why a frontend cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +118,7 @@ impl Frontend {
 #[derive(Debug)]
 pub(super) struct Frontends {
     all: Live<Vec<Arc<Frontend>>>,
-    tls: FrontendTls,
+    tls: ClientTls,
     /// Tell them with the PROXY protocol whom we speak for.
     announce: bool,
     deadline: Duration,
@@ -196,7 +173,7 @@ pub async fn visit(address: &str, config: &super::ImapConfig) -> Result<Shown, F
 pub(super) struct Nobody;
 
 impl Frontends {
-    pub(super) fn new(addresses: &[String], tls: FrontendTls, announce: bool, deadline: Duration) -> Self {
+    pub(super) fn new(addresses: &[String], tls: ClientTls, announce: bool, deadline: Duration) -> Self {
         let all = Live::new(addresses.iter().map(|address| Frontend::new(address)).collect());
         Self { all, tls, announce, deadline }
     }
@@ -335,12 +312,12 @@ impl Frontends {
         }
         let name = || server_name(address).map_err(|error| FrontendError::StartTls(error.to_string()));
         match &self.tls {
-            FrontendTls::Off => greeting(Wire::new(Stream::Plain(tcp))).await,
-            FrontendTls::Imaps(tls) => {
+            ClientTls::Off => greeting(Wire::new(Stream::Plain(tcp))).await,
+            ClientTls::AtOnce(tls) => {
                 let stream = TlsConnector::from(tls.clone()).connect(name()?, tcp).await?;
                 greeting(Wire::new(Stream::Client(Box::new(stream)))).await
             }
-            FrontendTls::StartTls(tls) => {
+            ClientTls::StartTls(tls) => {
                 let (mut wire, greeting) = greeting(Wire::new(Stream::Plain(tcp))).await?;
                 wire.send(b"r0 STARTTLS\r\n").await?;
                 let said = wire.line().await?;

@@ -29,11 +29,12 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
-pub use frontends::{FrontendError, FrontendStatus, FrontendTls, Health, Shown, visit};
+pub use frontends::{FrontendError, FrontendStatus, Health, Shown, visit};
 pub use listener::{Listening, Proxy};
 
 use crate::list::MailboxName;
 use crate::net::address::Trust;
+use crate::net::tls::ClientTls;
 
 /// How the face to mail clients behaves.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct ImapConfig {
     /// The frontends, `host:port`.
     pub frontends: Vec<String>,
     /// How they are reached.
-    pub frontend_tls: FrontendTls,
+    pub frontend_tls: ClientTls,
     /// Tell them with the PROXY protocol (version 2) who the client is.
     pub announce_clients: bool,
     /// Who may tell us with the PROXY protocol who the client is; from them a header is demanded.
@@ -71,7 +72,7 @@ impl ImapConfig {
     pub fn new(frontends: Vec<String>) -> Self {
         Self {
             frontends,
-            frontend_tls: FrontendTls::Off,
+            frontend_tls: ClientTls::Off,
             announce_clients: false,
             balancers: Vec::new(),
             allow_plaintext: false,

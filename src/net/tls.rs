@@ -147,6 +147,28 @@ pub fn server_name(address: &str) -> Result<ServerName<'static>, InvalidDnsNameE
     ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
 }
 
+/// How a server is reached that speaks TLS at once, on demand, or not at all.
+#[derive(Clone, Default)]
+pub enum ClientTls {
+    /// In clear.
+    #[default]
+    Off,
+    /// STARTTLS, and the certificate is checked.
+    StartTls(Arc<ClientConfig>),
+    /// TLS from the first byte, and the certificate is checked.
+    AtOnce(Arc<ClientConfig>),
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Off => "Off",
+            Self::StartTls(_) => "StartTls",
+            Self::AtOnce(_) => "AtOnce",
+        })
+    }
+}
+
 /// A client that trusts the authorities in a PEM file.
 pub fn client(authorities: &Path) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = roots(authorities)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ use super::network::Network;
 use crate::clients::{Imap, Lmtp, Mupdate};
 use crate::deadline::{eventually, within};
 use crate::engine::{Engine, Output};
+use crate::identity::Identity;
 
 /// Enough for any one thing that a node is asked to do on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -261,6 +263,16 @@ impl Node {
         self.engine.exec(&self.container, "root", command, limit).await
     }
 
+    /// [`Node::exec_root_within`] with something to read.
+    pub(super) async fn feed_root_within(
+        &self,
+        limit: Duration,
+        command: &[&str],
+        bytes: &[u8],
+    ) -> Result<Output> {
+        self.engine.feed(&self.container, "root", command, bytes, limit).await
+    }
+
     /// Runs a command as root.
     pub async fn exec_root(&self, command: &[&str]) -> Result<Output> {
         self.exec_root_within(PATIENCE, command).await
@@ -307,6 +319,27 @@ impl Node {
     /// Puts a saved list back, as a restored backup does. Cyrus must be stopped.
     pub async fn restore_list(&self, label: &str) -> Result<()> {
         self.exec_root(&["cp", "-p", &format!("{LIST}.{label}"), LIST]).await?.success().map(drop)
+    }
+
+    /// Changes the node's configuration by a script, and starts its Cyrus again.
+    pub async fn configure(&self, script: &str) -> Result<()> {
+        self.stop_cyrus().await?;
+        self.exec_root(&["sh", "-euc", script]).await?.success()?;
+        self.start_cyrus().await?;
+        self.wait_until_up().await.map(drop)
+    }
+
+    /// Gives the node an identity, for STARTTLS.
+    pub async fn certify(&self, identity: &Identity) -> Result<()> {
+        let file = |path: &Path| Ok::<_, std::io::Error>(BASE64.encode(std::fs::read(path)?));
+        let (certificate, key) = (file(&identity.certificate)?, file(&identity.key)?);
+        let script = format!(
+            "echo {certificate} | base64 -d > /etc/cyrus-tls.crt; echo {key} | base64 -d > /etc/cyrus-tls.key; \
+             chown cyrus /etc/cyrus-tls.key; \
+             printf '%s\\n' 'tls_server_cert: /etc/cyrus-tls.crt' 'tls_server_key: /etc/cyrus-tls.key' \
+             'allowstarttls: yes' >> /etc/imapd.conf"
+        );
+        self.configure(&script).await
     }
 
     /// What the node's process master says of processes that died of a signal which nobody sent them.
