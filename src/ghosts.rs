@@ -3,8 +3,8 @@
 //! With `delete_mode: immediate` a Cyrus backend never tells the master of a DELETE, and every frontend goes on
 //! listing the mailbox. The face to mail clients sees the confirmation and suspects the name; here the suspicion
 //! is looked into, and the name forgotten only when rule 12 allows it: the backend itself says that it does not
-//! hold it, on the same session says that it does hold another of its mailboxes, nobody wrote the name meanwhile,
-//! and not too many were forgotten for that backend today.
+//! hold it, and on the same session says that it does hold another of its mailboxes; and the authority refuses where
+//! somebody wrote the name meanwhile, or too many of that backend were forgotten today.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,8 +30,6 @@ const KEPT: Duration = Duration::from_secs(5);
 /// How much of the list is looked through for a mailbox that the backend must hold.
 const SEARCHED_BYTES: usize = 1 << 20;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
 /// Why a suspicion came to nothing.
 #[derive(Debug, thiserror::Error)]
 enum Kept {
@@ -45,10 +43,8 @@ enum Kept {
     NoControl(String),
     #[error("{0} denies a mailbox that it must hold: what it says of others proves nothing")]
     Unbelievable(String),
-    #[error("so many of {0} were forgotten today that a person should look")]
-    TooMany(String),
-    #[error("it was written meanwhile")]
-    Changed,
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
@@ -63,18 +59,12 @@ pub struct Ghosts {
 }
 
 impl Ghosts {
-    /// Begins to look into suspicions. `per_day`: so many names of one backend may be forgotten in a day.
-    pub fn start(namespace: Arc<dyn Namespace>, backends: Backends, per_day: u32) -> Self {
+    /// Begins to look into suspicions.
+    pub fn start(namespace: Arc<dyn Namespace>, backends: Backends) -> Self {
         let (suspicions, received) = mpsc::channel(WAITING);
         let forgotten = Arc::<AtomicU64>::default();
-        let watch = Watch {
-            namespace,
-            backends,
-            per_day,
-            counts: HashMap::new(),
-            sessions: HashMap::new(),
-            forgotten: forgotten.clone(),
-        };
+        let sessions = HashMap::new();
+        let watch = Watch { namespace, backends, sessions, forgotten: forgotten.clone() };
         tokio::spawn(watch.run(received));
         Self { suspicions, forgotten }
     }
@@ -95,9 +85,6 @@ impl Ghosts {
 struct Watch {
     namespace: Arc<dyn Namespace>,
     backends: Backends,
-    per_day: u32,
-    /// Names forgotten for each server, and since when they are counted.
-    counts: HashMap<String, (Instant, u32)>,
     sessions: HashMap<String, (Session, Instant)>,
     forgotten: Arc<AtomicU64>,
 }
@@ -140,9 +127,6 @@ impl Watch {
             return Err(Kept::InDoubt);
         }
         let server = String::from_utf8_lossy(entry.location.server()).into_owned();
-        if self.counted(&server) >= self.per_day {
-            return Err(Kept::TooMany(server));
-        }
         let control = self.control(name, &entry)?.ok_or_else(|| Kept::NoControl(server.clone()))?;
         let mut session = match self.sessions.remove(&server) {
             Some((session, since)) if since.elapsed() < KEPT => session,
@@ -161,24 +145,10 @@ impl Watch {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let origin = Origin { identity: "ravenry".into(), peer, session: None };
         match self.namespace.write(origin, Write::Forget { name: name.clone(), version }).await {
-            Outcome::Done => {
-                self.count(server);
-                Ok(entry)
-            }
-            Outcome::Refused(_) | Outcome::Unavailable => Err(Kept::Changed),
+            Outcome::Done => Ok(entry),
+            Outcome::Refused(refusal) => Err(Kept::Refused(refusal.text().to_owned())),
+            Outcome::Unavailable => Err(Kept::Refused("that cannot be decided now".into())),
         }
-    }
-
-    fn counted(&self, server: &str) -> u32 {
-        self.counts.get(server).filter(|(since, _)| since.elapsed() < DAY).map_or(0, |(_, count)| *count)
-    }
-
-    fn count(&mut self, server: String) {
-        let counted = self.counts.entry(server).or_insert_with(|| (Instant::now(), 0));
-        if counted.0.elapsed() >= DAY {
-            *counted = (Instant::now(), 0);
-        }
-        counted.1 += 1;
     }
 
     /// Another mailbox that the list places on the same backend: a neighbour, else one from the list's beginning.

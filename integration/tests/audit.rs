@@ -2,33 +2,39 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ravenry_integration::clients::Mupdate;
+use ravenry_integration::deadline::eventually;
+use ravenry_integration::identity::Authority;
 use ravenry_integration::murder::Plan;
-use ravenry_integration::stage::Stage;
+use ravenry_integration::stage::{BACKENDS, Stage};
 
 const SOON: Duration = Duration::from_secs(30);
+/// From then on a reservation is not in use any more: a day, unless the configuration says otherwise.
+const OLD: Duration = Duration::from_secs(8);
 const ACL: &str = "anyone\tlrs\t";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> Result<()> {
-    let mut stage = Stage::start(Plan::chosen()?, "").await?;
+    // The backends are asked under TLS, and each must be who it says.
+    let (authority, stranger) = (Authority::new()?, Authority::new()?);
+    let (right, wrong) =
+        (authority.certificate().display().to_string(), stranger.certificate().display().to_string());
+    let under_tls = format!(
+        "[backends]\ntls = \"starttls\"\ntls_ca_file = \"{wrong}\"\nreservations = \"{}s\"\n",
+        OLD.as_secs()
+    );
+    let section = BACKENDS.replacen("[backends]\n", &under_tls, 1);
+    let mut stage = Stage::start(Plan::chosen()?, &section).await?;
     for (user, backend) in [("alice", &stage.murder.be1), ("bob", &stage.murder.be2)] {
         stage.murder.create_user(user, backend).await?;
+        backend.certify(&authority.issue(&[&backend.ip().to_string()])?).await?;
     }
-    let home = stage.ravenry.home();
-    std::fs::write(home.join("backends-password"), "secret")?;
-    let addresses =
-        stage.murder.backends().map(|be| format!("{:?} = \"{}\"\n", be.server(), be.imap_address()));
-    let section = format!(
-        "[backends]\nuser = \"cyrus\"\npassword_file = \"{}\"\n[backends.addresses]\n{}",
-        home.join("backends-password").display(),
-        addresses.concat()
-    );
-    let config = home.join("ravenry.toml");
-    std::fs::write(&config, std::fs::read_to_string(&config)? + "\n" + &section)?;
-    stage.ravenry.crash_and_restart().await?;
-    stage.ravenry.wait_for_state("following", SOON).await?;
+    let distrusted = stage.ravenry.cli(&["audit"]).await?;
+    ensure!(distrusted.exit == 1, "{distrusted:?}");
+    ensure!(distrusted.stdout.matches("invalid peer certificate").count() == 2, "{distrusted:?}");
+    stage.ravenry.edit(&wrong, &right)?;
+    restarted(&mut stage).await?;
     let (murder, ravenry) = (&stage.murder, &stage.ravenry);
     let clean = ravenry.cli(&["audit"]).await?;
     ensure!(clean.exit == 0, "nothing is wrong yet: {clean:?}");
@@ -63,6 +69,7 @@ async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> R
 
     let fixed = ravenry.cli(&["audit", "--fix", "--yes"]).await?;
     ensure!(fixed.stdout.contains("5 findings, 2 put right"), "{fixed:?}");
+    ensure!(wire.find("user.begun").await?.is_some(), "a reservation of this moment may be in use");
     ensure!(wire.find("user.ghost").await?.is_none(), "the ghost is listed still");
     let orphan = wire.find("user.orphan").await?;
     ensure!(
@@ -74,5 +81,27 @@ async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> R
         let held = backend.imap("cyrus").await?.list(&format!("user.{user}")).await?;
         ensure!(held.len() == 1, "{user} on {}: {held:?}", backend.name());
     }
+    // How old it is is known also after a restart; and that is all that had to be known.
+    restarted(&mut stage).await?;
+    let (_, waited) = eventually(SOON, "a reservation that is old enough", async || {
+        let found = stage.ravenry.cli(&["audit", "--json"]).await?.stdout;
+        let line = found.lines().find(|line| line.contains("user.begun")).context("user.begun")?;
+        let age = serde_json::from_str::<serde_json::Value>(line)?["age"].as_u64();
+        Ok((age >= Some(OLD.as_secs())).then_some(()))
+    })
+    .await?;
+    println!("old enough after {waited:.1?}");
+    let fixed = stage.ravenry.cli(&["audit", "--fix", "--yes"]).await?;
+    ensure!(fixed.stdout.contains("3 findings, 1 put right"), "{fixed:?}");
+    let mut wire = Mupdate::login(stage.ravenry.address()).await?;
+    ensure!(wire.find("user.begun").await?.is_none(), "the reservation is listed still");
+    ensure!(stage.murder.mm.dump().await?.get("user.begun").is_none(), "the master has the reservation");
     stage.stop().await
+}
+
+/// Stopped in order and started again.
+async fn restarted(stage: &mut Stage) -> Result<()> {
+    stage.ravenry.terminate().await?;
+    stage.ravenry.launch().await?;
+    stage.ravenry.wait_for_state("following", SOON).await.map(drop)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::status::span;
 use crate::list::{Held, Text, place};
 
 /// What is wrong with a name.
@@ -33,6 +34,9 @@ pub struct Finding {
     pub name: Text,
     /// What the list holds.
     pub listed: Option<Held>,
+    /// Of a reservation: for so many seconds, at the least, it has been one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
     /// The server that holds it, where one does.
     pub there: Option<String>,
     /// What was done about it, or why nothing was.
@@ -52,6 +56,9 @@ impl fmt::Display for Finding {
             Fault::Unreachable => "unreachable",
         };
         write!(f, "{fault:<15} {}: listed {}", self.name, place(self.listed.as_ref()))?;
+        if let Some(age) = self.age {
+            write!(f, ", for {} at least", span(age))?;
+        }
         if let Some(there) = &self.there {
             write!(f, ", found on {there}")?;
         }

@@ -210,11 +210,16 @@ pub struct StoreStatus {
 
 fn ago(unix: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match now.saturating_sub(unix) {
-        s @ 0..=119 => format!("{s} s ago"),
-        s @ 120..=7199 => format!("{} min ago", s / 60),
-        s @ 7200..=172_799 => format!("{} h ago", s / 3600),
-        s => format!("{} days ago", s / 86_400),
+    format!("{} ago", span(now.saturating_sub(unix)))
+}
+
+/// So many seconds, for people.
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        s @ 0..=119 => format!("{s} s"),
+        s @ 120..=7199 => format!("{} min", s / 60),
+        s @ 7200..=172_799 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
     }
 }
 

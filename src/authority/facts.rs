@@ -34,6 +34,8 @@ pub trait Facts {
     fn unconfirmed(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable>;
     /// Whether the list held the name once and it was removed, as far as that is remembered.
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable>;
+    /// How many ghosts of a server were forgotten on a day since 1970.
+    fn ghosts(&self, server: &[u8], day: u64) -> u64;
     /// Every name that must be looked at when the master is back: those journalled, in the order of their
     /// first record, and those in conflict or unconfirmed.
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable>;

@@ -111,6 +111,10 @@ impl Facts for Recorded {
         Ok(self.store.snapshot()?.forgotten(name)?)
     }
 
+    fn ghosts(&self, server: &[u8], day: u64) -> u64 {
+        self.store.stats().servers.ghosts(server, day)
+    }
+
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
         let snapshot = self.store.snapshot()?;
         let mut names = Vec::new();

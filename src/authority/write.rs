@@ -128,6 +128,8 @@ pub enum Refusal {
     NotActive,
     /// The name was written since it was looked into.
     Changed,
+    /// So many names of the server were forgotten today that a person should look.
+    TooMany,
     /// A person wants to decide about a name that nobody disputes.
     Undisputed,
     /// The master's own words.
@@ -142,6 +144,7 @@ impl Refusal {
             Self::DoesNotExist => "mailbox doesn't exist",
             Self::NotActive => "mailbox not currently active",
             Self::Changed => "the name was written meanwhile",
+            Self::TooMany => "so many of its backend were forgotten today that a person should look",
             Self::Undisputed => "the name is neither in conflict nor unconfirmed",
             Self::Master(text) => text,
         }

@@ -21,6 +21,7 @@ mod operate;
 mod owed;
 mod plan;
 mod queue;
+mod reach;
 mod reference;
 mod reload;
 mod reseed;
@@ -140,7 +141,7 @@ enum Command {
         manner: Manner,
     },
     /// Announce that a server is taken out of the murder: that the master deletes its names is then no reason to
-    /// distrust it. Forgotten when Ravenry is restarted.
+    /// distrust it.
     Expect {
         /// The server's name, as in locations: be1.example.org
         #[arg(long, value_name = "NAME")]
@@ -152,7 +153,8 @@ enum Command {
     /// Compare the list with what the backends hold: ghosts, orphans, duplicates, wrong locations. Exit code 0: they
     /// agree; 1: they do not.
     Audit {
-        /// Take ghosts off the list, and put mailboxes on it that only their backend knows. Never deletes mail.
+        /// Take ghosts off the list, and reservations of yesterday that nobody holds; put mailboxes on it that only their
+        /// backend knows. Never deletes mail.
         #[arg(long)]
         fix: bool,
         #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::reach::reach;
 use super::{Failure, exit};
 use crate::authority::namespace::Namespace as _;
 use crate::authority::task::Authority;
@@ -24,10 +25,7 @@ impl Onlooker {
     pub(super) fn new(config: &Config, authority: Authority) -> Result<Arc<Self>, Failure> {
         let ghosts = match &config.backends {
             None => None,
-            Some(asked) => {
-                let per_day = asked.ghosts_per_day;
-                Some(Ghosts::start(Arc::new(authority.clone()), backends(asked)?, per_day))
-            }
+            Some(asked) => Some(Ghosts::start(Arc::new(authority.clone()), backends(asked)?)),
         };
         Ok(Arc::new(Self { authority, ghosts, without_master: Mutex::default() }))
     }
@@ -47,8 +45,13 @@ impl Onlooker {
 pub(super) fn backends(asked: &crate::config::Backends) -> Result<Backends, Failure> {
     let password = Secret::read(&asked.password_file)
         .map_err(|error| Failure::new(exit::CONFIG, format!("{}: {error}", asked.password_file.display())))?;
-    let (user, addresses) = (asked.user.clone(), asked.addresses.clone());
-    Ok(Backends { user, password, addresses, deadline: asked.deadline.get() })
+    Ok(Backends {
+        user: asked.user.clone(),
+        password,
+        tls: reach(asked.tls, asked.tls_ca_file.as_deref())?,
+        addresses: asked.addresses.clone(),
+        deadline: asked.deadline.get(),
+    })
 }
 
 impl Observer for Onlooker {

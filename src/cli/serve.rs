@@ -276,6 +276,7 @@ fn options(config: &Config) -> Options {
         // In shadow nothing comes through us, and every deletion would count.
         burst: if shadow { Duration::ZERO } else { config.guard.burst.get() },
         postpone: config.replay.postpone.get(),
+        ghosts_per_day: config.backends.as_ref().map_or(0, |backends| backends.ghosts_per_day),
         ..Policy::default()
     };
     Options { policy, max_unattended: config.max_unattended.get(), shadow }

@@ -176,8 +176,16 @@ impl<'txn> Batch<'txn> {
                 self.completed = true;
             }
             Change::Reseeding(removals) => self.ledger.reseeding = removals,
-            Change::Attended { at_unix } => self.ledger.attended_at = at_unix,
+            Change::Attended { at_unix } => {
+                self.ledger.attended_at = at_unix;
+                // 0: never mind when.
+                if at_unix > 0 {
+                    self.ledger.ages.mark(at_unix, seq);
+                }
+            }
             Change::Held { held } => self.ledger.held = held,
+            Change::Expected { server, until_unix } => self.ledger.servers.expect(server, until_unix),
+            Change::Ghost { server, day } => self.ledger.servers.ghost(server, day),
             Change::SetOrder(order) if order == self.ledger.order => {}
             Change::SetOrder(order) => {
                 let from = self.ledger.order;

@@ -23,6 +23,8 @@ pub(super) fn encode(out: Out, change: &Change) -> Out {
         Change::Reseeding(Some(removals)) => out.byte(15).varint(*removals),
         Change::Remember(deed) => deed.encode(out.byte(17).text(deed.name.as_bytes())),
         Change::Held { held } => out.byte(16).byte(u8::from(*held)),
+        Change::Expected { server, until_unix } => out.byte(18).text(server).varint(*until_unix),
+        Change::Ghost { server, day } => out.byte(19).text(server).varint(*day),
         Change::SetOrder(order) => out.byte(13).byte(order_code(*order)),
     }
 }
@@ -37,6 +39,10 @@ pub(super) fn decode(bytes: &mut In<'_>) -> Result<Change, StoreError> {
         14 => return Ok(Change::Reseeding(None)),
         16 => return Ok(Change::Held { held: bytes.byte()? != 0 }),
         15 => return Ok(Change::Reseeding(Some(bytes.varint()?))),
+        18 => {
+            return Ok(Change::Expected { server: bytes.text()?.to_vec(), until_unix: bytes.varint()? });
+        }
+        19 => return Ok(Change::Ghost { server: bytes.text()?.to_vec(), day: bytes.varint()? }),
         _ => {}
     }
     let name = codec::name(bytes.text()?)?;

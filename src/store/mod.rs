@@ -20,7 +20,7 @@
 //! | `conflicts` | name key | time, base, theirs, ours |
 //! | `unconfirmed` | name key | what the master's list holds |
 //! | `loading` | name key | as `list`: a list being taken over ([`Loader`]) |
-//! | `meta` | word | `format`, `ledger` (counters), `synced`, `reseeding`, `held` |
+//! | `meta` | word | `format`, `ledger` (counters), `synced`, `reseeding`, `held`, `ages` ([`Ages`]), `servers` ([`Servers`]) |
 //!
 //! A name key is the name as [`Order::key`](crate::list::Order::key) makes it, so the list lies on disk in the
 //! order in which Cyrus wants it streamed. Values are laid out as [`codec`] says.
@@ -57,6 +57,7 @@
 //! state that was last acknowledged ([`disk`]). Only a restart, which reads what really is on disk,
 //! ends this state; [`Stats::suspect`] remembers it until a master completed the list again.
 
+mod ages;
 mod backup;
 mod batch;
 mod change;
@@ -72,6 +73,7 @@ mod log;
 mod records;
 mod rekey;
 mod schema;
+mod servers;
 mod shared;
 mod snapshot;
 mod stream;
@@ -98,11 +100,13 @@ use shared::{Published, Shared, builder, guarded};
 use snapshot::Base;
 use writer::{Request, Work, Writer};
 
+pub use ages::Ages;
 pub use error::StoreError;
 pub use load::Loader;
 pub use records::{
     Cause, Change, Conflict, Deed, Doubt, JournalRecord, Journalled, Remembered, Synced, Verb,
 };
+pub use servers::Servers;
 pub use snapshot::Snapshot;
 pub use stream::{Cursor, EntryRef};
 
@@ -182,6 +186,8 @@ pub struct Stats {
     pub attended_at: Option<u64>,
     /// Whether an operator wants Ravenry to go on standing in.
     pub held: bool,
+    /// What is remembered of servers.
+    pub servers: Servers,
     /// Why no more changes are taken.
     pub poisoned: Option<Arc<str>>,
     /// Why the store of this or an earlier run took no more changes, if no master completed the list since.
@@ -390,6 +396,10 @@ fn check(change: &Change) -> Result<(), StoreError> {
         Change::Synced(synced) => {
             check_text("a master's name", synced.master.len())?;
             check_text("a master's version", synced.version.len())?;
+            [None, None, None]
+        }
+        Change::Expected { server, .. } | Change::Ghost { server, .. } => {
+            check_text("a server's name", server.len())?;
             [None, None, None]
         }
         Change::Remove { .. }

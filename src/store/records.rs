@@ -73,6 +73,20 @@ pub enum Change {
         /// Whether it is so.
         held: bool,
     },
+    /// A person has announced that the names of a server will be deleted.
+    Expected {
+        /// As in locations.
+        server: Vec<u8>,
+        /// Until when: seconds since 1970.
+        until_unix: u64,
+    },
+    /// A name that its server denies was taken off the list, to be counted.
+    Ghost {
+        /// As in locations.
+        server: Vec<u8>,
+        /// On this day since 1970.
+        day: u64,
+    },
     /// From now on the list is kept in this order. Re-keys everything in the same transaction, which holds
     /// up other commits: some twenty seconds for ten million mailboxes, and the file doubles. No change if it is the order already.
     SetOrder(Order),

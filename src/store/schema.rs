@@ -3,9 +3,11 @@
 use redb::{ReadableTable, TableDefinition};
 
 use super::StoreError;
+use super::ages::Ages;
 use super::codec::{In, Out, order_code, order_of_code};
 use super::log::Mark;
 use super::records::Synced;
+use super::servers::Servers;
 use crate::list::{MailboxName, Order};
 
 /// The format this release writes, and the newest it reads. Format 1 is described in [`super`].
@@ -40,6 +42,8 @@ const WORD_SYNCED: &str = "synced";
 const WORD_RESEEDING: &str = "reseeding";
 /// There, with nothing in it, while an operator keeps Ravenry standing in.
 const WORD_HELD: &str = "held";
+const WORD_AGES: &str = "ages";
+const WORD_SERVERS: &str = "servers";
 
 /// All records of one name.
 pub(super) fn records_of(key: &[u8]) -> std::ops::RangeInclusive<(&[u8], u64)> {
@@ -62,6 +66,8 @@ pub(super) struct Ledger {
     /// A reseed that did not come to its end, with the names that the master may lose by it.
     pub(super) reseeding: Option<u64>,
     pub(super) held: bool,
+    pub(super) ages: Ages,
+    pub(super) servers: Servers,
     pub(super) mark: Mark,
 }
 
@@ -92,6 +98,10 @@ impl Ledger {
             synced: synced.map(|v| Synced::decode(v.value())).transpose()?,
             reseeding: meta.get(WORD_RESEEDING)?.map(|v| In(v.value()).varint()).transpose()?,
             held: meta.get(WORD_HELD)?.is_some(),
+            ages: meta.get(WORD_AGES)?.map_or(Ok(Ages::default()), |v| Ages::decode(v.value()))?,
+            servers: meta
+                .get(WORD_SERVERS)?
+                .map_or(Ok(Servers::default()), |v| Servers::decode(v.value()))?,
             mark: Mark { life: bytes.varint()?, link: bytes.array()? },
         }))
     }
@@ -134,6 +144,12 @@ impl Ledger {
             (false, true) => drop(meta.insert(WORD_HELD, [].as_slice())?),
             (true, false) => drop(meta.remove(WORD_HELD)?),
             _ => {}
+        }
+        if before.is_none_or(|before| before.ages != self.ages) {
+            meta.insert(WORD_AGES, self.ages.encode().as_slice())?;
+        }
+        if before.is_none_or(|before| before.servers != self.servers) {
+            meta.insert(WORD_SERVERS, self.servers.encode().as_slice())?;
         }
         Ok(())
     }

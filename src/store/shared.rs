@@ -204,6 +204,7 @@ impl Shared {
             reseeding: ledger.reseeding,
             attended_at: (ledger.attended_at > 0).then_some(ledger.attended_at),
             held: ledger.held,
+            servers: ledger.servers,
             poisoned: self.poisoned().cloned(),
             suspect: self.lock.as_ref().and_then(DirLock::cause),
             calls: self.calls.load(Relaxed),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::StoreError;
+use super::ages::Ages;
 use super::codec::{self, In, Listed};
 use super::records::{Conflict, Doubt, JournalRecord, Journalled, Remembered};
 use super::schema::{
@@ -83,6 +84,11 @@ impl Snapshot {
     /// How many names the list holds.
     pub fn entries(&self) -> u64 {
         self.base.ledger.active + self.base.ledger.reserved
+    }
+
+    /// How old entries are, by their versions.
+    pub fn ages(&self) -> &Ages {
+        &self.base.ledger.ages
     }
 
     fn key(&self, name: &MailboxName) -> Vec<u8> {

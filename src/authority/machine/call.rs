@@ -27,10 +27,11 @@ impl Machine {
             return self.reply(call.id, Outcome::Unavailable);
         }
         let name = call.write.name().clone();
-        match self.judge(&name, facts) {
-            Ok(_) if Self::is_overtaken(&call.write, facts) => {
-                self.reply(call.id, Outcome::Refused(Refusal::Changed));
-            }
+        let judge = self.judge(&name, facts);
+        if let (Ok(_), Some(refusal)) = (&judge, self.objects_to_forget(&call.write, now, facts)) {
+            return self.reply(call.id, Outcome::Refused(refusal));
+        }
+        match judge {
             Err(why) => {
                 self.unreadable(&why);
                 self.reply(call.id, Outcome::Unavailable);
@@ -46,14 +47,19 @@ impl Machine {
         }
     }
 
-    /// Rule 12: what was found out about a name counts only as long as nobody wrote it.
-    fn is_overtaken(write: &Write, facts: &dyn Facts) -> bool {
-        match write {
-            Write::Forget { name, version } if kept(Rule::NoRemovalOnStaleEvidence) => {
-                facts.version(name) != Ok(Some(*version))
-            }
-            _ => false,
+    /// Rule 12: what was found out about a name counts only as long as nobody wrote it, and for so many names of one
+    /// server in a day.
+    fn objects_to_forget(&self, write: &Write, now: Now, facts: &dyn Facts) -> Option<Refusal> {
+        let Write::Forget { name, version } = write else { return None };
+        if !kept(Rule::NoRemovalOnStaleEvidence) {
+            return None;
         }
+        if facts.version(name) != Ok(Some(*version)) {
+            return Some(Refusal::Changed);
+        }
+        let held = facts.entry(name).ok()??;
+        let forgotten = facts.ghosts(held.location.server(), day(now));
+        (forgotten >= self.policy.ghosts_per_day).then_some(Refusal::TooMany)
     }
 
     fn judge(&self, name: &MailboxName, facts: &dyn Facts) -> Result<Judge, Unreadable> {
@@ -151,6 +157,7 @@ impl Machine {
         if outcome == Outcome::Done {
             self.note(&call, &held, &effect);
             changes.push(Change::Journal(record(&call, held.clone(), effect.clone(), now)));
+            changes.extend(ghost(&call, held.as_ref(), now));
         }
         let becomes = (effect != held).then(|| (effect, cause(&call)));
         changes.extend(doubt);
@@ -242,6 +249,7 @@ impl Machine {
         if unconfirmed.is_some() {
             changes.push(Change::Confirm { name: name.clone() });
         }
+        changes.extend(ghost(&call, held.as_ref(), now));
         let settles = self.is_unsettled(&name);
         if settles {
             changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
@@ -271,6 +279,20 @@ fn cause(call: &Call) -> Cause {
         Some(_) => Cause::Asked { identity, peer },
         // Nobody waits for it: an operation of his that came to nothing.
         None => Cause::TakenBack { identity, peer },
+    }
+}
+
+fn day(now: Now) -> u64 {
+    now.unix / (24 * 3600)
+}
+
+/// What a name that is forgotten as a ghost is counted as.
+fn ghost(call: &Call, held: Option<&Entry>, now: Now) -> Option<Change> {
+    match (&call.write, held) {
+        (Write::Forget { .. }, Some(held)) => {
+            Some(Change::Ghost { server: held.location.server().to_vec(), day: day(now) })
+        }
+        _ => None,
     }
 }
 

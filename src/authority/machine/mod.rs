@@ -63,6 +63,8 @@ pub struct Policy {
     /// How long a name deactivated here waits for the rest of its XFER before the master's active mailbox
     /// wins.
     pub postpone: Duration,
+    /// How many ghosts of one server are forgotten in a day.
+    pub ghosts_per_day: u64,
     /// How long a caller waits for its answer. What could not be begun by then is not begun any more.
     pub patience: Duration,
 }
@@ -77,6 +79,7 @@ impl Default for Policy {
             replay_rate: 0,
             burst: Duration::from_secs(60),
             postpone: Duration::from_secs(60),
+            ghosts_per_day: 1000,
             patience: Duration::from_secs(8),
         }
     }

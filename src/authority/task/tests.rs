@@ -1,18 +1,20 @@
 //! The task against a real store and a master that is played by the test.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Authority, Options};
-use crate::authority::machine::State;
+use super::{Authority, Options, Order};
+use crate::authority::guard::Guard;
+use crate::authority::machine::{Policy, State};
 use crate::authority::master::{BoxFuture, LinkEpoch, LinkEvent, Lost, Master, MasterIdentity, MasterReply};
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::list::{Acl, Entry, Location, MailboxName};
-use crate::store::{Options as StoreOptions, Store};
+use crate::store::{Options as StoreOptions, Store, StoreError};
 
 const EPOCH: LinkEpoch = LinkEpoch(1);
 
@@ -100,4 +102,68 @@ async fn a_barrier_counts_after_the_lines_that_it_covers() {
     let told = published.iter().map(|change| (change.name.to_string(), change.entry.is_some()));
     let done = (0..rounds).flat_map(|round| [true, false].map(|held| (format!("user.u{round}"), held)));
     assert_eq!(told.collect::<Vec<_>>(), done.collect::<Vec<_>>());
+}
+
+/// A store and a master that share five names of a server; the authority follows.
+async fn following(dir: &Path) -> (Authority, mpsc::Sender<LinkEvent>, Vec<MailboxName>) {
+    // What an earlier authority began in the background ends soon after it.
+    let free = async {
+        loop {
+            match Store::open(&dir.join("list"), StoreOptions::default()) {
+                Err(StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    let store = tokio::time::timeout(Duration::from_secs(30), free).await.unwrap();
+    let (events, link) = mpsc::channel(64);
+    let master = Echoing { held: Arc::default(), events: events.clone() };
+    let guard = Guard { at_least: 2, ..Guard::default() };
+    let policy = Policy { guard, ..Policy::default() };
+    let authority = Authority::spawn(store, Arc::new(master), link, Options { policy, ..Options::default() });
+    let identity =
+        MasterIdentity { servername: "mm.test".into(), version: "3.6.1".into(), role: "(master)".into() };
+    let entry = Entry::active(Location::new(b"be1.test!default").unwrap(), Acl::new(b"alice\tlrs"));
+    let names: Vec<_> =
+        (0..5).map(|nth| MailboxName::new(format!("user.u{nth}").as_bytes()).unwrap()).collect();
+    let list = names.iter().map(|name| (name.clone(), entry.clone())).collect();
+    for event in [LinkEvent::Up(EPOCH, identity), LinkEvent::Listed(EPOCH, list), LinkEvent::Complete(EPOCH)]
+    {
+        events.send(event).await.unwrap();
+    }
+    authority.standing().wait_for(|s| s.state == State::Following).await.unwrap();
+    (authority, events, names)
+}
+
+/// A server is taken out of the murder, and Ravenry is started anew meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_announced_is_expected_after_a_restart() {
+    for announced in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (authority, ..) = following(dir.path()).await;
+        if announced {
+            let expect = Order::Expect { server: b"be1.test".to_vec(), time: Duration::from_secs(3600) };
+            authority.order(expect).await.unwrap();
+        }
+        authority.stop().await;
+        drop(authority);
+
+        let (authority, events, names) = following(dir.path()).await;
+        let gone = names.iter().map(|name| (name.clone(), None)).collect();
+        events.send(LinkEvent::Changed(EPOCH, gone)).await.unwrap();
+        let mut standing = authority.standing();
+        let ended = async {
+            loop {
+                let entries = authority.store().stats().entries;
+                let state = standing.borrow_and_update().state;
+                if entries == 0 || state == State::Holding {
+                    return (entries, state);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (entries, state) = tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
+        assert_eq!((entries == 0, state == State::Following), (announced, announced));
+        authority.stop().await;
+    }
 }

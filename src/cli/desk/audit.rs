@@ -1,10 +1,11 @@
 //! The list, and what backends hold: one backend's names in memory at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::Desk;
+use super::{Desk, unix};
 use crate::admin::server::Replies;
 use crate::admin::{Audited, Fault, Finding};
 use crate::authority::namespace::Namespace;
@@ -12,16 +13,16 @@ use crate::authority::write::{Origin, Outcome, Write};
 use crate::backends::{Backends, Session};
 use crate::config::Config;
 use crate::list::{Entry, Held, Location, MailboxName, Text};
-use crate::store::Snapshot;
+use crate::store::{Ages, Snapshot};
 
 const CHUNK: usize = 256 << 10;
 
-/// How backends are asked, and how many ghosts of each were forgotten on which day.
+/// How backends are asked.
 pub(super) struct Audits {
     backends: Backends,
     servers: BTreeSet<String>,
-    per_day: u32,
-    forgotten: Mutex<HashMap<String, (u64, u32)>>,
+    /// An older reservation that nobody holds is removed.
+    reservations: Duration,
 }
 
 impl Audits {
@@ -30,19 +31,7 @@ impl Audits {
         // What cannot be read was said by `ravenry check`, and when Ravenry was started.
         let backends = crate::cli::onlooker::backends(asked).ok()?;
         let servers = asked.addresses.keys().cloned().collect();
-        Some(Arc::new(Self { backends, servers, per_day: asked.ghosts_per_day, forgotten: Mutex::default() }))
-    }
-
-    /// Whether one more ghost of a server may be forgotten today; counts it.
-    fn may_forget(&self, server: &str) -> bool {
-        let today = super::unix() / 86_400;
-        let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
-        let (day, count) = forgotten.entry(server.to_owned()).or_default();
-        if *day != today {
-            (*day, *count) = (today, 0);
-        }
-        *count += 1;
-        *count <= self.per_day
+        Some(Arc::new(Self { backends, servers, reservations: asked.reservations.get() }))
     }
 }
 
@@ -55,6 +44,7 @@ struct Audit<'a> {
     replies: &'a Replies,
     fix: bool,
     done: Audited,
+    ages: Ages,
     /// Every backend answers: only then is what nobody holds held by nobody.
     all: bool,
 }
@@ -66,8 +56,9 @@ pub(super) async fn attend(desk: &Desk, fix: bool, replies: &Replies) -> Result<
     let audits = desk.backends.clone().ok_or("there is no [backends] in the configuration")?;
     desk.authority.barrier().await;
     let list = desk.authority.snapshot().map_err(|error| error.to_string())?;
+    let ages = list.ages().clone();
     let named = blocking(move || servers(&list)).await?;
-    let mut audit = Audit { desk, audits, replies, fix, done: Audited::default(), all: true };
+    let mut audit = Audit { desk, audits, replies, fix, done: Audited::default(), ages, all: true };
     let mut sessions = Sessions::new();
     for server in named.into_iter().chain(audit.audits.servers.clone()).collect::<BTreeSet<_>>() {
         match audit.audits.backends.open(&server).await {
@@ -130,15 +121,29 @@ impl Audit<'_> {
                 return self.tell(fault, name.into(), Some(entry), Some(other), Ok(None)).await;
             }
         }
-        let fault = if entry.is_active() { Fault::Ghost } else { Fault::Reservation };
-        let outcome = match (self.fix && entry.is_active(), control) {
-            (false, _) => Ok(None),
-            (true, None) => Err("no other mailbox of its backend to compare with".to_owned()),
-            (true, Some(control)) => {
+        let age = (!entry.is_active()).then(|| self.ages.at_least(version, unix()));
+        let outcome = match (self.fix, self.objection(age), control) {
+            (false, ..) => Ok(None),
+            (true, Some(why), _) => Err(why.to_owned()),
+            (true, None, None) => Err("no other mailbox of its backend to compare with".to_owned()),
+            (true, None, Some(control)) => {
                 self.forget(server, sessions, (name, version), control).await.map(|()| Some("forgotten"))
             }
         };
-        self.tell(fault, name.into(), Some(entry), None, outcome).await
+        let fault = if age.is_some() { Fault::Reservation } else { Fault::Ghost };
+        self.tell_of(Finding { age, ..finding(fault, name.into(), Some(entry), None) }, outcome).await
+    }
+
+    /// Why a reservation is not to be removed, by its age.
+    fn objection(&self, age: Option<u64>) -> Option<&'static str> {
+        match age {
+            None => None,
+            Some(age) if age < self.audits.reservations.as_secs() => {
+                Some("it may be in use: see `backends.reservations`")
+            }
+            Some(_) if !self.all => Some("a backend does not answer: it may hold the name"),
+            Some(_) => None,
+        }
     }
 
     async fn tell(
@@ -149,12 +154,19 @@ impl Audit<'_> {
         there: Option<&str>,
         outcome: Result<Option<&'static str>, String>,
     ) -> Result<(), String> {
+        self.tell_of(finding(fault, name, listed, there), outcome).await
+    }
+
+    async fn tell_of(
+        &mut self,
+        finding: Finding,
+        outcome: Result<Option<&'static str>, String>,
+    ) -> Result<(), String> {
         let fixed = matches!(outcome, Ok(Some(_)));
         self.done.found += 1;
         self.done.fixed += u64::from(fixed);
         let note = outcome.map_or_else(Some, |done| done.map(str::to_owned));
-        let (listed, there) = (listed.map(Held::from), there.map(str::to_owned));
-        self.replies.item(&Finding { fault, name, listed, there, note, fixed }).await
+        self.replies.item(&Finding { note, fixed, ..finding }).await
     }
 
     /// Rule 12: the backend denies the name, and on the same session has another; nobody wrote it meanwhile.
@@ -172,9 +184,6 @@ impl Audit<'_> {
         let denied = !session.holds(name).await.map_err(|error| error.to_string())?;
         if !denied || !session.holds(control).await.map_err(|error| error.to_string())? {
             return Err("what its backend says is not to be believed".into());
-        }
-        if !self.audits.may_forget(server) {
-            return Err("so many of its backend were forgotten today that a person should look".into());
         }
         self.write(Write::Forget { name: name.clone(), version }).await
     }
@@ -236,6 +245,11 @@ impl Audit<'_> {
             Outcome::Unavailable => Err("it was written meanwhile, or cannot be written now".into()),
         }
     }
+}
+
+fn finding(fault: Fault, name: Text, listed: Option<&Entry>, there: Option<&str>) -> Finding {
+    let (listed, there) = (listed.map(Held::from), there.map(str::to_owned));
+    Finding { fault, name, listed, age: None, there, note: None, fixed: false }
 }
 
 async fn blocking<T: Send + 'static>(

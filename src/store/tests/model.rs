@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::list::{Acl, Entry, Location, MailboxName, Order};
 use crate::store::{
-    Change, Conflict, Cursor, Doubt, EntryRef, JournalRecord, Journalled, Remembered, Stats, Store,
+    Change, Conflict, Cursor, Doubt, EntryRef, JournalRecord, Journalled, Remembered, Servers, Stats, Store,
     StoreError, Synced,
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Model {
     attended_at: Option<u64>,
     reseeding: Option<u64>,
     held: bool,
+    servers: Servers,
 }
 
 fn name(bytes: &[u8]) -> MailboxName {
@@ -98,6 +99,8 @@ impl Model {
             Change::Attended { at_unix } => self.attended_at = Some(at_unix),
             Change::Reseeding(removals) => self.reseeding = removals,
             Change::Held { held } => self.held = held,
+            Change::Expected { server, until_unix } => self.servers.expect(server, until_unix),
+            Change::Ghost { server, day } => self.servers.ghost(server, day),
             Change::SetOrder(order) => self.order = order,
         }
     }
@@ -178,6 +181,7 @@ impl Model {
             reseeding: self.reseeding,
             attended_at: self.attended_at,
             held: self.held,
+            servers: self.servers.clone(),
             poisoned: None,
             suspect: None,
             calls: 0,

@@ -31,6 +31,10 @@ fn entry() -> impl Strategy<Value = Entry> {
     (0..30_u64).prop_map(numbered)
 }
 
+fn server() -> impl Strategy<Value = Vec<u8>> {
+    "be[12]".prop_map(String::into_bytes)
+}
+
 fn cause() -> impl Strategy<Value = Cause> {
     let who = || ("[a-z]{0,6}", "[0-9.:]{0,9}");
     prop_oneof![
@@ -83,6 +87,8 @@ pub(in crate::store) fn change() -> impl Strategy<Value = Change> {
         1 => (1..9_u64).prop_map(|at_unix| Change::Attended { at_unix }),
         1 => prop::option::of(0..5_u64).prop_map(Change::Reseeding),
         1 => any::<bool>().prop_map(|held| Change::Held { held }),
+        1 => (server(), 0..9_u64).prop_map(|(server, until_unix)| Change::Expected { server, until_unix }),
+        1 => (server(), 0..3_u64).prop_map(|(server, day)| Change::Ghost { server, day }),
         1 => prop_oneof![Just(Order::Raw), Just(Order::DatabaseKey)].prop_map(Change::SetOrder),
     ]
 }

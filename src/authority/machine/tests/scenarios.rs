@@ -457,6 +457,28 @@ fn a_ghost_is_forgotten_following_and_standing_in() {
 }
 
 #[test]
+fn rule_12_a_day_sees_so_many_ghosts_of_a_server_forgotten_and_no_more() {
+    let all = ["user.a", "user.b", "user.c", "user.d"].map(|user| (user, active("be1!default", "x\tlrs")));
+    let policy = Policy { ghosts_per_day: 2, ..Policy::default() };
+    let mut world = World::new(policy, list(&all));
+    let forget = |world: &mut World, user: &str| {
+        let version = world.store.version(&name(user)).unwrap().unwrap();
+        world.ask(Write::Forget { name: name(user), version })
+    };
+    assert_eq!(forget(&mut world, "user.a"), Outcome::Done);
+    world.master_dies();
+    assert_eq!(forget(&mut world, "user.b"), Outcome::Done);
+    assert_eq!(forget(&mut world, "user.c"), Outcome::Refused(Refusal::TooMany));
+    // What was counted outlives us.
+    world.crash(true, Restored::Fresh);
+    assert_eq!(forget(&mut world, "user.c"), Outcome::Refused(Refusal::TooMany));
+    world.pass_time(Duration::from_secs(24 * 3600));
+    assert_eq!(forget(&mut world, "user.c"), Outcome::Done);
+    world.quiet();
+    assert!(world.ours("user.d").is_some());
+}
+
+#[test]
 fn xfer_of_a_renamed_mailbox_deactivates_it_where_the_master_holds_it() {
     let mut world = World::new(Policy::default(), list(&[("user.alice", active("be1!", "alice\tlrs"))]));
     assert_eq!(world.ask(deactivate("user.alice", "be1!default")), Outcome::Done);

@@ -164,6 +164,12 @@ impl Driver {
         if stats.held {
             driver.feed_machine(Event::StandIn);
         }
+        for (server, until) in stats.servers.expected() {
+            let left = until.saturating_sub(unix());
+            if left > 0 {
+                driver.feed_machine(Event::Expect(server.to_vec(), Duration::from_secs(left)));
+            }
+        }
         (driver, watching)
     }
 

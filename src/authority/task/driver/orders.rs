@@ -54,17 +54,27 @@ impl Driver {
         Ok(())
     }
 
-    /// An order to stand in, and the end of it, counts as taken when it is durable: it outlives the process.
+    /// An order to stand in, the end of it, and an announcement count as taken when they are durable: they outlive the
+    /// process.
     fn ordered(&mut self, order: Order, reply: oneshot::Sender<Result<(), String>>) {
         let before = self.machine.held();
+        let announced = match &order {
+            Order::Expect { server, time } => {
+                let until_unix = unix().saturating_add(time.as_secs());
+                Some(Change::Expected { server: server.clone(), until_unix })
+            }
+            _ => None,
+        };
         let taken = self.order(order);
         let held = self.machine.held();
-        if held == before {
+        let changed = (held != before).then_some(Change::Held { held });
+        let changes: Vec<Change> = announced.into_iter().chain(changed).collect();
+        if changes.is_empty() {
             return drop(reply.send(taken));
         }
         self.standing.send_modify(|standing| standing.held = held);
         let (committed, durable) = oneshot::channel();
-        self.committer.submit(None, vec![Change::Held { held }], None);
+        self.committer.submit(None, changes, None);
         self.committer.fence(committed);
         tokio::spawn(async move {
             let _ = durable.await;

@@ -17,6 +17,7 @@ pub(in super::super) struct ModelStore {
     pub(in super::super) conflicts: BTreeMap<Vec<u8>, Conflict>,
     pub(in super::super) unconfirmed: BTreeMap<Vec<u8>, Option<Entry>>,
     pub(in super::super) forgotten: BTreeSet<Vec<u8>>,
+    pub(in super::super) ghosts: BTreeMap<(Vec<u8>, u64), u64>,
     /// The reason that was put on record for the next change of the list.
     pub(in super::super) reason: Option<(MailboxName, Option<Entry>)>,
     /// What the list was when the master's dump began.
@@ -67,6 +68,7 @@ impl ModelStore {
                 self.unconfirmed.insert(key(name), theirs.clone());
             }
             Change::Confirm { name } => drop(self.unconfirmed.remove(name.as_bytes())),
+            Change::Ghost { server, day } => *self.ghosts.entry((server.clone(), *day)).or_default() += 1,
             other => panic!("the machine never commits {other:?}"),
         }
         self.seq += 1;
@@ -111,6 +113,9 @@ impl Facts for ModelStore {
     }
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {
         Ok(self.forgotten.contains(name.as_bytes()))
+    }
+    fn ghosts(&self, server: &[u8], day: u64) -> u64 {
+        self.ghosts.get(&(server.to_vec(), day)).copied().unwrap_or_default()
     }
     fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
         let all: BTreeSet<&Vec<u8>> =
