@@ -8,6 +8,7 @@ use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use futures_util::StreamExt;
+use tokio::io::AsyncWriteExt;
 
 use crate::deadline::within;
 
@@ -76,9 +77,22 @@ impl Engine {
         command: &[&str],
         limit: Duration,
     ) -> Result<Output> {
+        self.feed(container, user, command, &[], limit).await
+    }
+
+    /// [`Engine::exec`] with something to read.
+    pub async fn feed(
+        &self,
+        container: &str,
+        user: &str,
+        command: &[&str],
+        bytes: &[u8],
+        limit: Duration,
+    ) -> Result<Output> {
         let what = format!("{} in {container}", command.join(" "));
         within(limit, what, async {
             let config = ExecConfig {
+                attach_stdin: Some(!bytes.is_empty()),
                 attach_stdout: Some(true),
                 attach_stderr: Some(true),
                 user: Some(user.to_owned()),
@@ -87,13 +101,24 @@ impl Engine {
             };
             let id = self.docker.create_exec(container, config).await?.id;
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-            if let StartExecResults::Attached { mut output, .. } = self.docker.start_exec(&id, None).await? {
-                while let Some(piece) = output.next().await {
-                    match piece? {
-                        LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
-                        other => stdout.extend_from_slice(&other.into_bytes()),
+            let started = self.docker.start_exec(&id, None).await?;
+            if let StartExecResults::Attached { mut output, mut input } = started {
+                let feed = async {
+                    // A command that does not read all of it may have ended by now.
+                    let _ = input.write_all(bytes).await;
+                    let _ = input.shutdown().await;
+                    anyhow::Ok(())
+                };
+                let hear = async {
+                    while let Some(piece) = output.next().await {
+                        match piece? {
+                            LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
+                            other => stdout.extend_from_slice(&other.into_bytes()),
+                        }
                     }
-                }
+                    anyhow::Ok(())
+                };
+                tokio::try_join!(feed, hear)?;
             }
             let exit = self.docker.inspect_exec(&id).await?.exit_code;
             Ok(Output {

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod frames;
 pub mod identity;
 pub mod lmtp_bench;
+pub mod made_up;
 pub mod monitors;
 pub mod murder;
 pub mod post;

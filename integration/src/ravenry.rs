@@ -173,9 +173,18 @@ impl Ravenry {
 
     /// Its memory, in KiB.
     pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that its memory ever was, in KiB.
+    pub fn peak(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, key: &str) -> Result<u64> {
         let pid = self.pid()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).context("it has ended")?;
         Ok(line.trim_end_matches("kB").trim().parse()?)
     }
 
@@ -208,7 +217,12 @@ impl Ravenry {
 
     /// Runs a command of the command line against it: `&["plan"]`.
     pub async fn cli(&self, args: &[&str]) -> Result<Output> {
-        self.cli_with_input(args, "").await
+        self.cli_within(PATIENCE, args).await
+    }
+
+    /// [`Ravenry::cli`] for what takes its time.
+    pub async fn cli_within(&self, limit: Duration, args: &[&str]) -> Result<Output> {
+        self.cli_with_input(limit, args, "").await
     }
 
     /// Replaces its configuration file: the next start reads it.
@@ -253,15 +267,15 @@ impl Ravenry {
 
     /// Lets somebody log in, with everyone's password.
     pub async fn add_user(&self, name: &str) -> Result<()> {
-        self.cli_with_input(&["user", "add", name], PASSWORD)
+        self.cli_with_input(PATIENCE, &["user", "add", name], PASSWORD)
             .await?
             .success()
             .context("ravenry user add")
             .map(drop)
     }
 
-    async fn cli_with_input(&self, args: &[&str], input: &str) -> Result<Output> {
-        within(PATIENCE, format!("ravenry {}", args.join(" ")), async {
+    async fn cli_with_input(&self, limit: Duration, args: &[&str], input: &str) -> Result<Output> {
+        within(limit, format!("ravenry {}", args.join(" ")), async {
             let mut command = self.command()?;
             command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn()?;

@@ -67,6 +67,11 @@ impl Stage {
     /// [`Stage::start`] in a murder that is prepared.
     pub async fn start_in(murder: Murder, extra: &str) -> Result<Self> {
         murder.start_master().await?;
+        Self::start_around(murder, extra).await
+    }
+
+    /// [`Stage::start`] in a murder whose master answers.
+    pub async fn start_around(murder: Murder, extra: &str) -> Result<Self> {
         let at = |port: u16| SocketAddr::from((murder.gateway(), port));
         let to_master = Relay::start(at(0), murder.mm.mupdate_address()).await?;
         let settings =

@@ -7,9 +7,16 @@ use ravenry_integration::bench::{self, Measure, Scale};
 async fn every_measure_runs_on_a_real_master_and_fills_its_row() -> Result<()> {
     let report = bench::run(Measure::All, Scale::smoke()).await?;
     let table = report.to_string();
-    for measure in
-        ["RESERVE+ACTIVATE", "UPDATE", "slowest write", "stream, 99 %", "FIND, pipelined", "replay", "VmRSS"]
-    {
+    for measure in [
+        "RESERVE+ACTIVATE",
+        "UPDATE",
+        "slowest write",
+        "stream, 99 %",
+        "FIND, pipelined",
+        "replay",
+        "reseed",
+        "VmRSS",
+    ] {
         assert!(
             report.measures().iter().any(|row| row.contains(measure)),
             "{measure} is missing in\n{table}"

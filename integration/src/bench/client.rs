@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::clients::PASSWORD;
 use crate::deadline::within;
+use crate::made_up::{LOCATION, acl};
 
 /// A master that sends its list to ten slaves answers nobody else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -155,29 +156,17 @@ impl Client {
 
 /// The commands that a backend sends.
 pub(super) fn reserve(name: &str) -> CommandBody {
-    CommandBody::Reserve { mailbox: text(name), location: Bytes::from_static(LOCATION) }
+    CommandBody::Reserve { mailbox: text(name), location: text(LOCATION) }
 }
 
 pub(super) fn activate(name: &str) -> CommandBody {
-    CommandBody::Activate {
-        mailbox: text(name),
-        location: Bytes::from_static(LOCATION),
-        acl: text(&acl(name)),
-    }
+    CommandBody::Activate { mailbox: text(name), location: text(LOCATION), acl: text(&acl(name)) }
 }
 
 pub(super) fn find(name: &str) -> CommandBody {
     CommandBody::Find { mailbox: text(name) }
 }
 
-const LOCATION: &[u8] = b"be1.murder.test!default";
-
 fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
-}
-
-/// An access control list as a user's mailbox has it.
-pub(super) fn acl(name: &str) -> String {
-    let user = name.split('.').nth(1).unwrap_or("anyone");
-    format!("{user}\tlrswipkxtecdan\tcyrus\tlrswipkxtecdan\t")
 }

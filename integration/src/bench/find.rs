@@ -5,10 +5,10 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use super::client::{Client, find};
-use super::model::name;
 use super::report::{Row, Unit};
 use super::stage::Stage;
 use super::{Scale, say};
+use crate::made_up::name;
 
 /// Look-ups between two looks at the clock.
 const BATCH: usize = 2000;

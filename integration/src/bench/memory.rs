@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use tokio::process::Command;
 
 use super::client::{Client, find};
 use super::ground::Ground;
-use super::model::{Model, name};
+use super::model::Model;
 use super::report::{Aim, Row, Unit, Who};
 use super::{Measure, Scale, load, say};
+use crate::made_up::name;
 use crate::ravenry::{Ravenry, Settings, Site};
 
 /// For a list of ten million to arrive.
@@ -96,9 +97,9 @@ async fn starts(ravenry: &mut Ravenry, mailboxes: u64, scale: &Scale) -> Result<
 
 /// In MiB.
 #[derive(Clone, Copy, Debug)]
-struct Used {
+pub(super) struct Used {
     resident: f64,
-    peak: f64,
+    pub(super) peak: f64,
 }
 
 impl std::fmt::Display for Used {
@@ -107,15 +108,8 @@ impl std::fmt::Display for Used {
     }
 }
 
-fn memory(ravenry: &Ravenry) -> Result<Used> {
-    let pid = ravenry.pid().context("Ravenry does not run")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let of = |key: &str| -> Result<f64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
-        let kib: f64 = line.split_ascii_whitespace().nth(1).context("no number")?.parse()?;
-        Ok(kib / 1024.0)
-    };
-    Ok(Used { resident: of("VmRSS")?, peak: of("VmHWM")? })
+pub(super) fn memory(ravenry: &Ravenry) -> Result<Used> {
+    Ok(Used { resident: ravenry.resident()? as f64 / 1024.0, peak: ravenry.peak()? as f64 / 1024.0 })
 }
 
 /// A start finds nothing of the file in memory, as after a power cut.

@@ -13,7 +13,7 @@
 //! | `stage` | the master with a filled list, and the Ravenries beside it |
 //! | `client`, `load` | a fast MUPDATE client, and what several of them do |
 //! | `model` | a master that is only a list of any length |
-//! | `pairs`, `update`, `delay`, `find`, `replay`, `memory` | the measures |
+//! | `pairs`, `update`, `delay`, `find`, `replay`, `reseed`, `memory` | the measures |
 //! | `report` | rows, aims, the table |
 
 mod apart;
@@ -27,6 +27,7 @@ mod model;
 mod pairs;
 mod replay;
 mod report;
+mod reseed;
 mod scale;
 mod stage;
 mod update;
@@ -52,6 +53,8 @@ pub enum Measure {
     Find,
     /// What the master is given when it returns.
     Replay,
+    /// A master that returns empty: noticing it, and giving it everything.
+    Reseed,
     /// Memory, after the whole list and random names were asked for.
     Memory,
     /// The time to serve after a crash.
@@ -70,7 +73,7 @@ impl Measure {
 pub async fn run(measure: Measure, scale: Scale) -> Result<Report> {
     let ground = Ground::prepare(&scale).await?;
     let mut report = Report::new(scale.name);
-    let small = [Measure::Pairs, Measure::Delay, Measure::Replay];
+    let small = [Measure::Pairs, Measure::Delay, Measure::Replay, Measure::Reseed];
     let large = [Measure::Update, Measure::Find];
     if small.into_iter().any(|part| measure.includes(part)) {
         let stage = Stage::start(&ground, scale.small_list).await?;
@@ -84,6 +87,10 @@ pub async fn run(measure: Measure, scale: Scale) -> Result<Report> {
         }
         if measure.includes(Measure::Delay) {
             report.rows.extend(delay::measure(&stage, &scale).await?);
+        }
+        // Last: it leaves neither of them standing in.
+        if measure.includes(Measure::Reseed) {
+            report.rows.extend(reseed::measure(&stage, &scale).await?);
         }
         stage.stop().await?;
     }

@@ -13,22 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::client::acl;
+use crate::made_up::{LOCATION, acl, name};
 
 /// How much of the list is written at a time.
 const CHUNK: usize = 128 << 10;
-
-/// Mailboxes of a user.
-const FOLDERS: u64 = 10;
-
-/// The name in this place of the list: users with an inbox and nine folders, in Cyrus's order.
-pub(super) fn name(nth: u64) -> String {
-    let (user, folder) = (nth / FOLDERS, nth % FOLDERS);
-    match folder {
-        0 => format!("user.u{user:07}"),
-        folder => format!("user.u{user:07}.folder{folder}"),
-    }
-}
 
 /// The master; dropping it ends it, connections included.
 #[derive(Debug)]
@@ -101,7 +89,7 @@ async fn send_list(stream: &mut TcpStream, tag: &Bytes, mailboxes: u64) -> Resul
     let mut out = BytesMut::with_capacity(CHUNK + 1024);
     for nth in 0..mailboxes {
         let name = name(nth);
-        put_mailbox(&mut out, tag, name.as_bytes(), b"be1.murder.test!default", acl(&name).as_bytes());
+        put_mailbox(&mut out, tag, name.as_bytes(), LOCATION.as_bytes(), acl(&name).as_bytes());
         if out.len() >= CHUNK {
             stream.write_all(&out).await?;
             out.clear();

@@ -10,7 +10,7 @@ use super::stage::Stage;
 use super::{Scale, say};
 
 /// For a master that takes a few hundred a second.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) async fn measure(stage: &Stage, scale: &Scale) -> Result<Row> {
     let count = scale.replayed;
@@ -35,7 +35,8 @@ pub(super) async fn measure(stage: &Stage, scale: &Scale) -> Result<Row> {
         let began = Instant::now();
         ravenry.cli(&["follow"]).await?.success()?;
         ravenry.wait_for_state("following", PATIENCE).await?;
-        let took = replaying(&ravenry.log()?).context("no replay in Ravenry's log")?;
+        let took = between(&ravenry.log()?, "\"replaying\"", "\"following\"")
+            .context("no replay in Ravenry's log")?;
         say(format_args!(
             "replay, round {}: {count} in {took:.2?}, {:.2?} with the master's list",
             round + 1,
@@ -65,13 +66,10 @@ pub(super) async fn measure(stage: &Stage, scale: &Scale) -> Result<Row> {
     Ok(row)
 }
 
-/// How long the last replay in a log took.
-fn replaying(log: &str) -> Option<Duration> {
-    let at = |state: &str| {
-        let line = log.lines().rfind(|line| line.contains("state=") && line.contains(state))?;
-        seconds_of_day(line)
-    };
-    let (from, to) = (at("\"replaying\"")?, at("\"following\"")?);
+/// The time between the last lines in a log that hold these.
+pub(super) fn between(log: &str, from: &str, to: &str) -> Option<Duration> {
+    let at = |what: &str| seconds_of_day(log.lines().rfind(|line| line.contains(what))?);
+    let (from, to) = (at(from)?, at(to)?);
     Some(Duration::from_secs_f64((to - from).rem_euclid(24.0 * 3600.0)))
 }
 
@@ -90,6 +88,6 @@ mod tests {
     fn the_log_tells_how_long_a_replay_took() {
         let log = "2026-11-24T23:59:59.500000Z  WARN state state=\"replaying\" reason=the master is back\n\
                    2026-11-25T00:00:01.750000Z  WARN state state=\"following\" reason=replayed; 10 names settled\n";
-        assert_eq!(replaying(log), Some(Duration::from_millis(2250)));
+        assert_eq!(between(log, "\"replaying\"", "\"following\""), Some(Duration::from_millis(2250)));
     }
 }

@@ -1,24 +1,19 @@
 //! The real master with a filled list, and two Ravenries beside it: one follows, one stands in.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::client::acl;
 use super::ground::Ground;
 use super::load::Names;
-use super::model::name;
 use super::report::Who;
 use super::say;
 use crate::clients::Mupdate;
-use crate::deadline::eventually;
-use crate::murder::{Murder, PLAIN_ROOT, Plan, Suite};
+use crate::murder::{Murder, Plan, Suite};
 use crate::ravenry::{Ravenry, Settings, Site};
 
-/// For filling a list of a million, for Cyrus's own check of it at its start, and for reading it.
+/// For reading a list of a million.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is compared.
@@ -35,11 +30,10 @@ impl Stage {
     /// Starts everything, with so many mailboxes.
     pub(super) async fn start(ground: &Ground, mailboxes: u64) -> Result<Self> {
         let root = ground.directory(&format!("master-{mailboxes}"))?;
-        let murder =
-            Murder::prepare(Plan { plain_root: Some(root.clone()), ..Plan::new(Suite::chosen()?) }).await?;
+        let murder = Murder::prepare(Plan { plain_root: Some(root), ..Plan::new(Suite::chosen()?) }).await?;
         say(format_args!("filling the master with {mailboxes} mailboxes"));
         murder.start_master().await?;
-        fill(&murder, &root, mailboxes).await?;
+        murder.fill_master(mailboxes).await?;
         let site = Site {
             within: Some(ground.directory("ravenry")?),
             beside: Some(murder.mm.pid().await?),
@@ -67,8 +61,17 @@ impl Stage {
         self.murder.mm.mupdate_address()
     }
 
+    /// The master comes back with so many mailboxes, and nothing else.
+    pub(super) async fn fill_master(&self, mailboxes: u64) -> Result<()> {
+        self.murder.fill_master(mailboxes).await
+    }
+
     pub(super) fn standing_in(&self) -> &Ravenry {
         &self.standing_in
+    }
+
+    pub(super) fn ravenries(&self) -> [&Ravenry; 2] {
+        [&self.following, &self.standing_in]
     }
 
     /// Where each listens; every round another one begins.
@@ -114,34 +117,4 @@ async fn beside(murder: &Murder, port: u16, site: &Site) -> Result<Ravenry> {
     let took = waited.with_context(|| ravenry.log().unwrap_or_default())?;
     say(format_args!("Ravenry learned the list in {took:.1?}"));
     Ok(ravenry)
-}
-
-/// Writes the list as Cyrus from 3.6 keeps it; asking the master to take a million names would take an hour.
-async fn fill(murder: &Murder, root: &Path, mailboxes: u64) -> Result<()> {
-    murder.mm.stop_cyrus().await?;
-    let script = root.join("tmp/fill");
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&script)?);
-    writeln!(file, "BEGIN")?;
-    for nth in 0..mailboxes {
-        let name = name(nth);
-        let key = format!("N{}", name.replace('.', "\x1f"));
-        let acl = acl(&name);
-        let rights = acl.trim_end().replace('\t', " ");
-        let value = format!("%(T er P default S be1.murder.test M 1700000000 A %({rights}))");
-        write!(file, "SET {{{}+}}\r\n{key} {{{}+}}\r\n{value}\n", key.len(), value.len())?;
-    }
-    writeln!(file, "COMMIT")?;
-    file.flush()?;
-    let list = "/var/lib/cyrus/mailboxes.db";
-    let command = format!("rm -f {list} && cyr_dbtool -n {list} twoskip batch < /tmp/fill");
-    let chroot = ["chroot", "--userspec=cyrus:mail", PLAIN_ROOT, "sh", "-c", &command];
-    murder.mm.exec_root_within(PATIENCE, &chroot).await?.success().context("filling the master's list")?;
-    std::fs::remove_file(script)?;
-    murder.mm.start_cyrus().await?;
-    eventually(PATIENCE, "the filled master answering", async || {
-        Mupdate::connect(murder.mm.mupdate_address()).await?;
-        Ok(Some(()))
-    })
-    .await?;
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! address first and the nodes be told to look for their master there.
 
 mod dump;
+mod fill;
 mod image;
 mod network;
 mod node;
@@ -36,8 +37,8 @@ use turn::Turn;
 /// Where a node that runs from plain files has them.
 pub const PLAIN_ROOT: &str = "/plain";
 
-/// How long a frontend may take over its first list.
-const FIRST_LIST: Duration = Duration::from_secs(60);
+/// How long a frontend may take over its first list; one of a hundred thousand takes a minute on a busy machine.
+const FIRST_LIST: Duration = Duration::from_secs(300);
 
 /// A running murder. Dropping it removes everything, also when a story panics. Unless it came to
 /// [`Murder::stop`], the story failed, and the nodes' logs are kept.
