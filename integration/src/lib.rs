@@ -15,6 +15,7 @@ pub mod lmtp_bench;
 pub mod made_up;
 pub mod monitors;
 pub mod murder;
+pub mod package;
 pub mod post;
 pub mod postbox;
 pub mod ravenry;

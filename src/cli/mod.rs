@@ -267,6 +267,8 @@ pub fn main() -> ExitCode {
         // What needs no configuration.
         Command::Generate { what } => generate::run(&what),
         Command::Init(args) => init::run(&path, &args),
+        // It asks the running Ravenry all the same: that one is to know, and to say so, that its file is wrong.
+        Command::Reload => operate::reload(load(&path)),
         command => load(&path).and_then(|config| run(command, config, &path)),
     };
     match done {
@@ -283,7 +285,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, config: Config, path: &Path) -> Result<(), Failure> {
     match command {
         // Answered before there was a configuration.
-        Command::Generate { .. } | Command::Init(_) => Ok(()),
+        Command::Generate { .. } | Command::Init(_) | Command::Reload => Ok(()),
         Command::Serve => serve::run(config, path),
         Command::Check(args) => check::run(&config, &args),
         Command::Status { json } => status::run(&config, json),
@@ -310,7 +312,6 @@ fn run(command: Command, config: Config, path: &Path) -> Result<(), Failure> {
         }
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::Retire => retire::run(&config),
-        Command::Reload => operate::reload(&config),
         Command::Owed => owed::run(&config),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {

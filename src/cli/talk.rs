@@ -2,6 +2,7 @@
 //! before something is changed, one form of failure.
 
 use std::io::{BufRead as _, IsTerminal as _, Read, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -29,13 +30,18 @@ pub(super) struct Manner {
 
 /// A conversation with the running Ravenry.
 pub(super) struct Talk<'a> {
-    config: &'a Config,
+    socket: &'a Path,
     manner: Manner,
 }
 
 impl<'a> Talk<'a> {
     pub(super) fn new(config: &'a Config, manner: Manner) -> Self {
-        Self { config, manner }
+        Self::at(&config.admin.socket, manner)
+    }
+
+    /// With the one that answers at a control socket.
+    pub(super) fn at(socket: &'a Path, manner: Manner) -> Self {
+        Self { socket, manner }
     }
 
     /// Whether the answer is wanted in JSON.
@@ -89,7 +95,7 @@ impl<'a> Talk<'a> {
         mut item: impl FnMut(I) -> std::io::Result<()>,
     ) -> Result<T, Failure> {
         let mut meter = Meter::default();
-        let answer = client::converse(&self.config.admin.socket, ask, bytes, &mut |heard| match heard {
+        let answer = client::converse(self.socket, ask, bytes, &mut |heard| match heard {
             Heard::Progress(progress) => {
                 meter.show(&progress);
                 Ok(())

@@ -29,8 +29,20 @@ pub(super) async fn ensure_mta_image() -> Result<()> {
     build("mta").await
 }
 
+/// The image of a Debian host with systemd.
+pub(super) const DEBIAN_IMAGE: &str = "ravenry-debian:bookworm";
+
+/// The same for the Debian host's.
+pub(super) async fn ensure_debian_image() -> Result<()> {
+    build_by("debian/build-image", "bookworm").await
+}
+
 async fn build(what: &str) -> Result<()> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("murder/build-image");
+    build_by("murder/build-image", what).await
+}
+
+async fn build_by(script: &str, what: &str) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     within(BUILD, format!("building the image for {what}"), async {
         let status = Command::new(&script)
             .arg(what)

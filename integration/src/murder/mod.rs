@@ -3,6 +3,7 @@
 //! Addresses are known before anything runs, so that a relay or Ravenry can be put on the bridge's gateway
 //! address first and the nodes be told to look for their master there.
 
+mod debian;
 mod dump;
 mod fill;
 mod image;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+pub use debian::{Debian, PACKAGES};
 pub use dump::{Acl, Dump, Entry, State};
 pub use image::ensure_image;
 use image::{MTA_IMAGE, ensure_mta_image};
