@@ -400,6 +400,6 @@ fn processor_share(pid: u32) -> Result<PathBuf> {
 }
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> Result<SocketAddr> {
+pub fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -103,6 +103,12 @@ pub enum Ask {
         /// At most so many.
         count: u64,
     },
+    /// Whether there is progress; the answer is a word.
+    Health {
+        /// And a list that may be served.
+        #[serde(default)]
+        ready: bool,
+    },
     /// Read the configuration again; the answer is a [`Reloaded`].
     Reload,
     /// Copy the state into a new file.

@@ -35,6 +35,10 @@ const ALL: &[Examples] = &[
         ],
     ),
     (&["reload"], &[("ravenry reload", "what is wrong changes nothing, and is told")]),
+    (
+        &["health"],
+        &[("ravenry health --ready", "whether the murder can be served, for a container's health check")],
+    ),
     (&["owed"], &[("ravenry owed", "before the state is removed: may it go?")]),
     (
         &["check"],

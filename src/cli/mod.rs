@@ -218,6 +218,13 @@ enum Command {
     /// Mark the state of a Ravenry that is not running: the murder was pointed past it. What it has on disk is then
     /// neither served nor replayed before it was compared with the master, however soon it is started again.
     Retire,
+    /// For health checks: whether the running Ravenry makes progress, as /healthz says. Exit code 0: it does; 69: it does
+    /// not, or is not there.
+    Health {
+        /// And whether it may serve the murder, as /readyz says.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Have the running Ravenry read its configuration again, as SIGHUP does, and say what became of it. When anything is
     /// wrong the old one stays. Nobody's session ends.
     Reload,
@@ -313,6 +320,7 @@ fn run(command: Command, config: Config, path: &Path) -> Result<(), Failure> {
         Command::Backup { file, manner } => backup::run(&config, &file, manner),
         Command::Retire => retire::run(&config),
         Command::Owed => owed::run(&config),
+        Command::Health { ready } => operate::health(&config, ready),
         Command::StandIn => operate::run(&config, &Ask::StandIn, "standing in until `ravenry follow`"),
         Command::Follow => {
             operate::run(&config, &Ask::Follow, "the master is asked for its list; see `ravenry status`")

@@ -1,4 +1,4 @@
-//! `ravenry stand-in`, `ravenry follow`, `ravenry reload`
+//! `ravenry stand-in`, `ravenry follow`, `ravenry reload`, `ravenry health`
 
 use serde_json::Value;
 
@@ -29,5 +29,11 @@ pub(super) fn reload(config: Result<Config, Failure>) -> Result<(), Failure> {
     if !restart.is_empty() {
         println!("in force after a restart: {}", restart.join(", "));
     }
+    Ok(())
+}
+
+pub(super) fn health(config: &Config, ready: bool) -> Result<(), Failure> {
+    let manner = Manner { json: false, yes: true };
+    println!("{}", Talk::new(config, manner).ask::<String>(&Ask::Health { ready })?);
     Ok(())
 }

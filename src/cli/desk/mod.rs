@@ -5,6 +5,7 @@
 //! | `audit` | the list, and what backends hold |
 //! | `backup` | a copy of the state |
 //! | `conflicts` | names that a person has to decide about |
+//! | `health` | whether there is progress, and whether the murder may be served |
 //! | `frontend` | frontends taken out of service and back |
 //! | `list` | the list itself: find, export, import, learn |
 //! | `plan` | what would change, and why |
@@ -18,6 +19,7 @@ mod audit;
 mod backup;
 mod conflicts;
 mod frontend;
+mod health;
 mod history;
 mod list;
 mod plan;
@@ -157,6 +159,7 @@ impl Desk {
             Ask::History { name, most } => history::attend(&self, &name, most, session.replies).await,
             Ask::Audit { fix } => in_json(audit::attend(&self, fix, &session.replies).await?),
             Ask::Reload => self.reload().await,
+            Ask::Health { ready } => in_json(health::attend(&self, ready)?),
             Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
         }
     }
@@ -178,6 +181,7 @@ fn changes_the_master(ask: &Ask) -> bool {
         | Ask::List(_)
         | Ask::History { .. }
         | Ask::Reload
+        | Ask::Health { .. }
         | Ask::Backup { .. } => false,
     }
 }

@@ -1,18 +1,10 @@
 //! What monitors and browsers see.
 
-use std::time::Duration;
-
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::Desk;
+use super::{Desk, health};
 use crate::admin::server::Operator as _;
 use crate::admin::web::View;
-use crate::authority::namespace::Namespace as _;
-
-/// The authority comes round every second; after so long without that it is stuck.
-const STUCK: Duration = Duration::from_secs(15);
-/// A list of a million names is on disk within seconds; a store that has been at one thing for so long is stuck.
-const STORE_STUCK: Duration = Duration::from_secs(60);
 
 /// The desk, seen from outside.
 pub(in crate::cli) struct Window {
@@ -39,18 +31,10 @@ impl View for Window {
     }
 
     fn alive(&self) -> Result<(), String> {
-        let silence = self.desk.authority.silence();
-        if silence >= STUCK {
-            return Err(format!("the authority has not come round for {} s", silence.as_secs()));
-        }
-        match self.desk.authority.store().silence() {
-            silence if silence < STORE_STUCK => Ok(()),
-            silence => Err(format!("the store has been at the same commit for {} s", silence.as_secs())),
-        }
+        health::alive(&self.desk)
     }
 
     fn ready(&self) -> Result<String, String> {
-        let state = self.desk.authority.standing().borrow().state.word().to_owned();
-        if self.desk.authority.may_serve() { Ok(state) } else { Err(state) }
+        health::ready(&self.desk)
     }
 }
