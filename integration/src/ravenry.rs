@@ -293,7 +293,8 @@ impl Ravenry {
         .await
     }
 
-    fn command(&self) -> Result<Command> {
+    /// A command of its command line, its configuration named.
+    pub fn command(&self) -> Result<Command> {
         let binary = match &self.site.binary {
             Some(binary) => binary.clone(),
             None => binary()?,

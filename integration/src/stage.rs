@@ -24,6 +24,10 @@ const LEARNING: Duration = Duration::from_secs(30);
 pub const IMAP: &str = "[imap]\nlisten = [\"{gateway}:1143\"]\nfrontends = [\"{fe1}:143\", \"{fe2}:143\"]\n\
                         allow_plaintext = true\ncheck_every = \"500ms\"\n";
 
+/// Deliveries, in front of both frontends; behind [`IMAP`].
+pub const LMTP: &str =
+    "[lmtp]\nlisten = [\"{gateway}:2424\"]\nfrontends = [\"{fe1}:2003\", \"{fe2}:2003\"]\n";
+
 /// How Ravenry asks the backends what they hold.
 pub const BACKENDS: &str = "[backends]\nuser = \"cyrus\"\npassword_file = \"{home}/master-password\"\n\
                             [backends.addresses]\n\"be1.murder.test\" = \"{be1}:143\"\n\

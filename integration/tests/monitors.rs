@@ -1,22 +1,27 @@
 //! What monitors see of a real outage: every panel of the dashboards has data, a real Alertmanager hears of a
 //! conflict, and the status page shows where things stand.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ravenry_integration::browser::Browser;
+use ravenry_integration::clients::{Imap, Lmtp};
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::monitors::{Monitors, get, repository};
 use ravenry_integration::murder::Plan;
-use ravenry_integration::stage::Stage;
+use ravenry_integration::stage::{IMAP, LMTP, Stage};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Some scrapes, some evaluations.
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn monitors_see_an_outage_and_what_a_person_has_to_decide() -> Result<()> {
-    let stage = Stage::start(Plan::chosen()?.retrying_after(2), "").await?;
+    let identity = TempDir::new()?;
+    let faces = format!("{IMAP}{}{LMTP}", certified(identity.path())?);
+    let stage = Stage::start(Plan::chosen()?.retrying_after(2), &faces).await?;
     let (murder, ravenry) = (&stage.murder, &stage.ravenry);
     let mut monitors = Monitors::start(ravenry.metrics()).await?;
     murder.create_user("alice", &murder.be1).await?;
@@ -30,7 +35,16 @@ async fn monitors_see_an_outage_and_what_a_person_has_to_decide() -> Result<()> 
     alice.delete("INBOX.new").await?.ok()?;
     ravenry.wait_for_state("standing-in", SOON).await?;
     let page = Browser::text(ravenry.metrics()).await?;
-    for shown in ["standing-in", "the master is away", "pending for the master", "not connected"] {
+    let frontend = murder.fe1.lmtp_address().to_string();
+    for shown in [
+        "standing-in",
+        "the master is away",
+        "pending for the master",
+        "not connected",
+        "queued messages",
+        "mail clients",
+        &frontend,
+    ] {
         ensure!(page.contains(shown), "the page does not say {shown:?}:\n{page}");
     }
     let (_, status) = get(ravenry.metrics(), "/status.json").await?;
@@ -60,9 +74,70 @@ async fn monitors_see_an_outage_and_what_a_person_has_to_decide() -> Result<()> 
     })
     .await?;
 
+    mail_comes_and_clients_log_in(&stage).await?;
+    eventually(SOON, "the queue's emptying being counted", async || {
+        let delivered = "ravenry_queue_deliveries_total{outcome=\"delivered\"} > 0";
+        Ok((!monitors.query(delivered).await?.is_empty()).then_some(()))
+    })
+    .await?;
     every_panel_has_data(&monitors).await?;
+    the_numbers_are_those_of_what_happened(&monitors).await?;
     ensure!(monitors.run(), "a monitor ended by itself");
     stage.stop().await
+}
+
+/// `certificate` and `key` of [`IMAP`], which comes right before.
+fn certified(home: &Path) -> Result<String> {
+    let made = rcgen::generate_simple_self_signed(["ravenry.murder.test".to_owned()])?;
+    let (certificate, key) = (home.join("tls.crt"), home.join("tls.key"));
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    Ok(format!("certificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display()))
+}
+
+/// A login that works and one that does not; a message that is delivered at once, and one that waits for the frontends.
+async fn mail_comes_and_clients_log_in(stage: &Stage) -> Result<()> {
+    let (murder, ravenry) = (&stage.murder, &stage.ravenry);
+    let mut alice = Imap::connect(stage.imap()).await?;
+    alice.login("alice").await?;
+    alice.run("SELECT INBOX").await?.ok()?;
+    let mut nobody = Imap::connect(stage.imap()).await?;
+    ensure!(nobody.login("nobody").await.is_err());
+    let mta = (murder.gateway(), 2424).into();
+    let mut lmtp = Lmtp::connect(mta).await?;
+    ensure!(lmtp.deliver_one("alice", "at-once").await?.verdict().is_ok());
+    for frontend in murder.frontends() {
+        frontend.stop_cyrus().await?;
+    }
+    ensure!(lmtp.deliver_one("alice", "later").await?.verdict().is_ok());
+    ravenry.wait_for(SOON, "a message in the queue", |status| queued(status) == Some(1)).await?;
+    for frontend in murder.frontends() {
+        frontend.start_cyrus().await?;
+    }
+    ravenry.wait_for(SOON, "an empty queue", |status| queued(status) == Some(0)).await?;
+    Ok(())
+}
+
+fn queued(status: &Value) -> Option<u64> {
+    status.pointer("/queue/messages")?.as_u64()
+}
+
+async fn the_numbers_are_those_of_what_happened(monitors: &Monitors) -> Result<()> {
+    for holds in [
+        "ravenry_imap_logins_total{outcome=\"done\"} == 1",
+        "ravenry_imap_logins_total{outcome=\"refused\"} == 1",
+        "ravenry_imap_bytes_total{to=\"clients\"} > 100",
+        "ravenry_lmtp_recipients_total{outcome=\"delivered\"} == 1",
+        "ravenry_lmtp_recipients_total{outcome=\"queued\"} == 1",
+        "ravenry_queue_fsync_duration_seconds_count > 0",
+        "ravenry_certificate_end_time_seconds - time() > 30 * 86400",
+    ] {
+        eventually(SOON, holds.to_owned(), async || {
+            Ok((!monitors.query(holds).await?.is_empty()).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Runs every query of every dashboard, with Grafana's variables filled in.

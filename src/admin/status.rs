@@ -112,6 +112,12 @@ pub struct ImapStatus {
     pub sessions: usize,
     /// Ghosts that were taken off the list since the start.
     pub ghosts_forgotten: u64,
+    /// Bytes that passed behind logins to frontends since the start.
+    #[serde(default)]
+    pub bytes_to_frontends: u64,
+    /// And to clients.
+    #[serde(default)]
+    pub bytes_to_clients: u64,
     /// Commands that a backend refused because it had no word from its mupdate master, by server, since the start.
     pub without_master: BTreeMap<String, u64>,
     /// The frontends; `in_use` counts their sessions.
@@ -213,8 +219,8 @@ fn ago(unix: u64) -> String {
     format!("{} ago", span(now.saturating_sub(unix)))
 }
 
-/// So many seconds, for people.
-pub(super) fn span(seconds: u64) -> String {
+/// So many seconds, as people say it.
+pub fn span(seconds: u64) -> String {
     match seconds {
         s @ 0..=119 => format!("{s} s"),
         s @ 120..=7199 => format!("{} min", s / 60),

@@ -53,6 +53,13 @@ const ALL: &[Examples] = &[
         &[("ravenry status", "a table for people"), ("ravenry status --json", "everything, for scripts")],
     ),
     (
+        &["top"],
+        &[
+            ("ravenry top", "look on; q ends it"),
+            ("ravenry top --once", "one look, for where there is no terminal"),
+        ],
+    ),
+    (
         &["user", "add"],
         &[
             ("printf %s \"$PASSWORD\" | ravenry user add murder", "let frontends and backends log in"),

@@ -30,6 +30,7 @@ mod serve;
 mod service;
 mod status;
 mod talk;
+mod top;
 mod user;
 mod witnesses;
 
@@ -104,6 +105,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look on: state, what is pending, streams, writes, queue, frontends, last events; refreshed every second.
+    Top(top::Top),
     /// Who may log in.
     User {
         #[command(subcommand)]
@@ -296,6 +299,7 @@ fn run(command: Command, config: Config, path: &Path) -> Result<(), Failure> {
         Command::Serve => serve::run(config, path),
         Command::Check(args) => check::run(&config, &args),
         Command::Status { json } => status::run(&config, json),
+        Command::Top(args) => top::run(&config, &args),
         Command::User { command } => user::run(&config, command),
         Command::Plan { wanted, manner } => plan::run(&config, wanted, manner),
         Command::Reseed { remove, manner } => reseed::reseed(&config, remove, manner),

@@ -94,7 +94,7 @@ impl Proxy {
         let max_sessions = config.max_sessions;
         let sessions = Arc::new(Semaphore::new(max_sessions));
         Self {
-            shared: Live::new(Shared { observer, config, tls, frontends }),
+            shared: Live::new(Shared { observer, config, tls, frontends, traffic: Arc::default() }),
             max_sessions,
             sessions,
             clients: Clients::default(),
@@ -109,10 +109,15 @@ impl Proxy {
     /// Who connects from now on is served with what `change` makes of the settings, its frontends among them; the
     /// number of sessions and the way to the frontends stay.
     pub fn change(&self, change: impl FnOnce(ImapConfig) -> ImapConfig) {
-        let Shared { observer, config, tls, frontends } = Shared::clone(&self.shared.get());
+        let Shared { observer, config, tls, frontends, traffic } = Shared::clone(&self.shared.get());
         let config = change(config);
         frontends.replace(&config.frontends);
-        self.shared.set(Shared { observer, config, tls, frontends });
+        self.shared.set(Shared { observer, config, tls, frontends, traffic });
+    }
+
+    /// Bytes that passed behind logins since the start: to frontends, to clients.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.shared.get().traffic.so_far()
     }
 
     /// The frontends, for status.

@@ -17,6 +17,7 @@ use super::relay::Relay;
 use super::wire::{Whole, Wire, WireError};
 use super::{Hangup, Shared};
 use crate::net::stream::Stream;
+use crate::telemetry::metric::Metric;
 
 /// The mechanisms that pass. Others negotiate a layer that would hide the session from us (GSSAPI, DIGEST-MD5),
 /// or bind to our TLS instead of the frontend's (those named `-PLUS`).
@@ -69,7 +70,8 @@ pub(super) async fn log_in(shared: &Shared, stream: Stream, peer: SocketAddr) ->
             let (Some(client), Some(server)) = (wire.into_parts(), frontend.wire.into_parts()) else {
                 return Err(WireError::Closed.into());
             };
-            Ok(LoggedIn { relay: Relay::new(client, server, answer), lease: frontend.lease, user })
+            let relay = Relay::new(client, server, answer, shared.traffic.clone());
+            Ok(LoggedIn { relay, lease: frontend.lease, user })
         }
         Ok(Ok(None)) => {
             login.wire.close(b"").await;
@@ -236,16 +238,19 @@ impl Login<'_> {
             }
             match self.answered(&mut frontend, &command.tag).await {
                 Some(Said::Ok(answer)) => {
+                    count(DONE);
                     return Ok(Some(LoggedInAt { frontend, answer, user: Some(user.into_owned()) }));
                 }
                 Some(Said::No(answer)) => {
                     self.frontend = Some(frontend);
+                    count(REFUSED);
                     self.wire.send(&answer).await?;
                     return Ok(None);
                 }
                 None => {}
             }
         }
+        count(NOBODY);
         self.answer(&command.tag, UNAVAILABLE).await?;
         Ok(None)
     }
@@ -289,9 +294,13 @@ impl Login<'_> {
                 }
             };
             match said {
-                Some(Said::Ok(answer)) => return Ok(Some(LoggedInAt { frontend, answer, user })),
+                Some(Said::Ok(answer)) => {
+                    count(DONE);
+                    return Ok(Some(LoggedInAt { frontend, answer, user }));
+                }
                 Some(Said::No(answer)) => {
                     self.frontend = Some(frontend);
+                    count(REFUSED);
                     self.wire.send(&answer).await?;
                     return Ok(None);
                 }
@@ -301,6 +310,7 @@ impl Login<'_> {
                 break; // the client's answer was for that frontend's challenge
             }
         }
+        count(NOBODY);
         self.answer(&command.tag, UNAVAILABLE).await?;
         Ok(None)
     }
@@ -346,6 +356,15 @@ impl Login<'_> {
     async fn patiently<T>(&self, answer: impl Future<Output = Result<T, WireError>>) -> Option<T> {
         tokio::time::timeout(self.shared.config.frontend_login_timeout, answer).await.ok()?.ok()
     }
+}
+
+/// How logins end, in the words of the metrics.
+const DONE: &str = "done";
+const REFUSED: &str = "refused";
+const NOBODY: &str = "unavailable";
+
+fn count(outcome: &'static str) {
+    Metric::ImapLogins.count_for(&[("outcome", outcome)], 1);
 }
 
 const UNAVAILABLE: &str = "NO [UNAVAILABLE] The mail system is not available right now, try again later";

@@ -105,6 +105,7 @@ struct Shared {
     config: ImapConfig,
     tls: Option<Arc<TlsConfig>>,
     frontends: Arc<frontends::Frontends>,
+    traffic: Arc<relay::Traffic>,
 }
 
 /// Why a connection ended before it was a session.

@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -82,11 +84,31 @@ pub(super) struct Relay {
     down: Backlog,
     /// Bytes that passed since they were last asked for: to the frontend, to the client.
     passed: (u64, u64),
+    traffic: Arc<Traffic>,
+}
+
+/// Bytes of all sessions.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    to_frontends: AtomicU64,
+    to_clients: AtomicU64,
+}
+
+impl Traffic {
+    /// So far: to frontends, to clients.
+    pub(super) fn so_far(&self) -> (u64, u64) {
+        (self.to_frontends.load(Ordering::Relaxed), self.to_clients.load(Ordering::Relaxed))
+    }
 }
 
 impl Relay {
     /// `unsent` is what the client still has to be sent; the early bytes are what each side has sent already.
-    pub(super) fn new(client: (Stream, BytesMut), frontend: (Stream, BytesMut), unsent: BytesMut) -> Self {
+    pub(super) fn new(
+        client: (Stream, BytesMut),
+        frontend: (Stream, BytesMut),
+        unsent: BytesMut,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             client: client.0,
             frontend: frontend.0,
@@ -94,6 +116,7 @@ impl Relay {
             up: Backlog { early: client.1, ..Backlog::default() },
             down: Backlog { early: frontend.1, unsent, ..Backlog::default() },
             passed: (0, 0),
+            traffic,
         }
     }
 
@@ -166,7 +189,9 @@ impl Relay {
         };
         let passed = self.conversation.client_sent(chunk)?;
         let sent = send(&mut self.frontend, &mut self.up, chunk, passed, cx);
-        self.passed.0 += sent.map_err(End::FrontendFailed)?;
+        let sent = sent.map_err(End::FrontendFailed)?;
+        self.passed.0 += sent;
+        self.traffic.to_frontends.fetch_add(sent, Ordering::Relaxed);
         if let Some(answers) = self.conversation.injected() {
             self.down.unsent.unsplit(answers);
         }
@@ -184,7 +209,9 @@ impl Relay {
         };
         let passed = self.conversation.server_sent(chunk)?;
         let sent = send(&mut self.client, &mut self.down, chunk, passed, cx);
-        self.passed.1 += sent.map_err(End::ClientFailed)?;
+        let sent = sent.map_err(End::ClientFailed)?;
+        self.passed.1 += sent;
+        self.traffic.to_clients.fetch_add(sent, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }

@@ -11,8 +11,10 @@ use metrics::{
 
 /// Who decides about the namespace, in words.
 pub const STATES: &[&str] = &["learning", "following", "standing-in", "replaying", "holding"];
-const COMMANDS: &[&str] = &["activate", "reserve", "deactivate", "delete"];
-const OUTCOMES: &[&str] = &["done", "refused", "unavailable"];
+/// What is asked for, in words.
+pub const COMMANDS: &[&str] = &["activate", "reserve", "deactivate", "delete"];
+/// How it ends.
+pub const OUTCOMES: &[&str] = &["done", "refused", "unavailable"];
 /// A label whose values are not known beforehand. Whoever counts keeps them few.
 const OPEN: &[&str] = &[];
 
@@ -168,6 +170,20 @@ metrics! {
         "What became of recipients when a queued message was tried";
     QueueReports = Counter "ravenry_queue_reports_total" in Count by &[],
         "Reports to senders whose message was not delivered";
+    ImapSessions = Gauge "ravenry_imap_sessions" in Count by &[],
+        "Mail clients connected, those that are logging in among them";
+    ImapLogins = Counter "ravenry_imap_logins_total" in Count by &[("outcome", OUTCOMES)],
+        "Logins of mail clients; `refused` is a frontend's word, `unavailable` says that no frontend answered";
+    ImapBytes = Counter "ravenry_imap_bytes_total" in Bytes by &[("to", &["frontends", "clients"])],
+        "Bytes that passed behind logins";
+    ImapFrontendUp = Gauge "ravenry_imap_frontend_up" in Count by &[("frontend", OPEN)],
+        "1 while a frontend gets mail clients";
+    ImapFrontendSessions = Gauge "ravenry_imap_frontend_sessions" in Count by &[("frontend", OPEN)],
+        "Mail clients' sessions at a frontend";
+    GhostsRemoved = Counter "ravenry_ghosts_removed_total" in Count by &[],
+        "Mailboxes that nobody holds and that were taken off the list";
+    WithoutMaster = Counter "ravenry_imap_without_master_total" in Count by &[("server", OPEN)],
+        "Commands that a backend refused because it had no word from its mupdate master, by that backend; `?` where it is not known";
     CertificateEnd = Gauge "ravenry_certificate_end_time_seconds" in Seconds by &[("certificate", OPEN)],
         "When the certificate that is shown to clients ends, in seconds since 1970; by its file";
     BuildInfo = Gauge "ravenry_build_info" in Count by &[("version", OPEN)],

@@ -3,7 +3,7 @@
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::metric::{BUCKETS, Metric};
-use crate::admin::status::{LmtpStatus, QueueStatus, Status};
+use crate::admin::status::{ImapStatus, LmtpStatus, QueueStatus, Status};
 use crate::authority::machine::State;
 
 /// Starts recording; the handle renders what `/metrics` shows.
@@ -44,6 +44,9 @@ pub fn gauge(status: &Status, now: u64) {
     if let Some(lmtp) = &status.lmtp {
         deliveries(lmtp);
     }
+    if let Some(clients) = &status.imap {
+        imap(clients);
+    }
     if let Some(waiting) = &status.queue {
         queue(waiting, now);
     }
@@ -64,6 +67,22 @@ fn queue(queue: &QueueStatus, now: u64) {
     }
     Metric::QueueAccepting.set(flag(queue.poisoned.is_none() && queue.full.is_none()));
     Metric::QueuePoisoned.set(flag(queue.poisoned.is_some()));
+}
+
+fn imap(imap: &ImapStatus) {
+    Metric::ImapSessions.set(imap.sessions as f64);
+    Metric::ImapBytes.counted_for(&[("to", "frontends")], imap.bytes_to_frontends);
+    Metric::ImapBytes.counted_for(&[("to", "clients")], imap.bytes_to_clients);
+    Metric::GhostsRemoved.counted_for::<&str>(&[], imap.ghosts_forgotten);
+    for (server, count) in &imap.without_master {
+        Metric::WithoutMaster.counted_for(&[("server", server.clone())], *count);
+    }
+    for frontend in &imap.frontends {
+        let label = [("frontend", frontend.address.clone())];
+        let up = frontend.down.is_none() && !frontend.drained;
+        Metric::ImapFrontendUp.set_for(&label, f64::from(u8::from(up)));
+        Metric::ImapFrontendSessions.set_for(&label, frontend.in_use as f64);
+    }
 }
 
 fn deliveries(lmtp: &LmtpStatus) {

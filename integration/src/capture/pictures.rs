@@ -1,4 +1,4 @@
-//! Pictures for the documentation: the status page in the midst of an outage.
+//! Pictures for the documentation: the status page and `ravenry top` in the midst of an outage.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use anyhow::Result;
 use crate::browser::Browser;
 use crate::monitors::repository;
 use crate::murder::Plan;
-use crate::stage::Stage;
+use crate::stage::{IMAP, LMTP, Stage};
 
-/// Takes `docs/status.png`.
+/// Takes `docs/status.png` and `docs/top.txt`.
 pub async fn take() -> Result<()> {
-    let stage = Stage::start(Plan::chosen()?.retrying_after(2), "").await?;
+    let stage = Stage::start(Plan::chosen()?.retrying_after(2), &format!("{IMAP}{LMTP}")).await?;
     let (murder, ravenry) = (&stage.murder, &stage.ravenry);
     for (user, backend) in [("alice", &murder.be1), ("bob", &murder.be2)] {
         murder.create_user(user, backend).await?;
@@ -24,6 +24,9 @@ pub async fn take() -> Result<()> {
     ravenry.wait_for_state("standing-in", Duration::from_secs(15)).await?;
     let file = repository().join("docs/status.png");
     Browser::picture(ravenry.metrics(), &file).await?;
+    eprintln!("{} is taken", file.display());
+    let file = repository().join("docs/top.txt");
+    tokio::fs::write(&file, ravenry.cli(&["top", "--once"]).await?.success()?.stdout).await?;
     eprintln!("{} is taken", file.display());
     stage.stop().await
 }

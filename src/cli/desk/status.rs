@@ -120,8 +120,11 @@ fn imap(clients: &Clients) -> ImapStatus {
         let (address, drained, in_use) = (frontend.address, frontend.drained, frontend.sessions);
         FrontendStatus { address, down, down_since, drained, in_use }
     });
+    let (bytes_to_frontends, bytes_to_clients) = clients.proxy.traffic();
     ImapStatus {
         sessions: clients.proxy.sessions(),
+        bytes_to_frontends,
+        bytes_to_clients,
         ghosts_forgotten: clients.onlooker.ghosts_forgotten(),
         without_master: clients.onlooker.without_master(),
         frontends: frontends.collect(),
