@@ -18,6 +18,7 @@ use super::random;
 
 /// Rounds of PBKDF2 for new verifiers: what Cyrus SASL uses, since backends log in for every operation.
 const ITERATIONS: u32 = 4096;
+const HEAD: &str = "# Written by `ravenry user add`: SCRAM verifiers, no passwords.\n\n";
 const SALT_BYTES: usize = 16;
 
 /// How long another one's change of the file is waited for; it takes milliseconds.
@@ -244,7 +245,8 @@ pub fn add_user(path: &Path, name: &str, password: &str) -> Result<(), UsersErro
     file.user.insert(name.to_owned(), rows);
     let malformed = |why: String| UsersError::Malformed { path: path.to_owned(), why };
     let text = toml::to_string_pretty(&file).map_err(|error| malformed(error.to_string()))?;
-    replace(path, &text).map_err(|error| UsersError::Io { path: path.to_owned(), error })
+    write_private(path, &format!("{HEAD}{text}"))
+        .map_err(|error| UsersError::Io { path: path.to_owned(), error })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -276,7 +278,8 @@ fn lock(path: &Path) -> Result<std::fs::File, UsersError> {
     }
 }
 
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+/// Puts a file in its place as a whole, readable by its owner only.
+pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let fresh = beside(path, &format!(".{}.new", std::process::id()));
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Where a directory hands its group down, as the package's /etc/ravenry does, that group is who reads.
@@ -284,7 +287,6 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mode = if hands_down { 0o640 } else { 0o600 };
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
-    file.write_all(b"# Written by `ravenry user add`: SCRAM verifiers, no passwords.\n\n")?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;

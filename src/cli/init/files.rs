@@ -2,14 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::murder::Murder;
 use super::{Failure, exit};
-use crate::config::Config;
 use crate::net::secret::Secret;
-use crate::net::users::add_user;
+use crate::net::users::{add_user, write_private};
 
 /// The configuration and what it names, in one directory.
 #[derive(Clone, Debug)]
@@ -33,8 +31,7 @@ impl Files {
         }
     }
 
-    /// Writes everything, or nothing where something is in the way. Secrets are readable by their owner only, which is
-    /// whoever owns the state's directory: Ravenry's user, where a package made it.
+    /// Writes everything, or nothing where something is in the way.
     pub(super) fn write(&self, text: &str, murder: &Murder, force: bool) -> Result<Vec<PathBuf>, Failure> {
         let users: Vec<(&String, &Secret)> =
             murder.users.iter().filter_map(|(name, password)| Some((name, password.as_ref()?))).collect();
@@ -60,7 +57,7 @@ impl Files {
             std::fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
         }
         for (path, secret) in secrets {
-            replace(path, secret.expose(), 0o600).map_err(|error| failed(path, &error))?;
+            write_private(path, secret.expose()).map_err(|error| failed(path, &error))?;
         }
         if force && !users.is_empty() {
             // Who may log in is what the files say, and nobody else from before.
@@ -73,26 +70,17 @@ impl Files {
         for (name, password) in users {
             add_user(&self.users, name, password.expose()).map_err(|error| failed(&self.users, &error))?;
         }
-        replace(&self.config, text, 0o644).map_err(|error| failed(&self.config, &error))?;
-        let state = Config::parse(text, &self.config).map(|config| config.state_dir);
-        if let Ok(owner) = state.map_err(drop).and_then(|state| state.metadata().map_err(drop)) {
-            for path in written.iter().filter(|path| **path != self.config) {
-                // Only root may give files away; whoever else runs this runs Ravenry himself.
-                let _ = std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()));
-            }
-        }
+        replace(&self.config, text).map_err(|error| failed(&self.config, &error))?;
         Ok(written)
     }
 }
 
-/// Writes a file beside its place and puts it there as a whole.
-fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or(OsStr::new("file")).to_owned();
+/// Writes the configuration beside its place and puts it there as a whole; there is nothing secret in it.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or(OsStr::new("ravenry.toml")).to_owned();
     name.push(".new");
     let fresh = path.with_file_name(name);
-    // One that an interrupted run left could have another mode.
-    let _ = std::fs::remove_file(&fresh);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
+    let mut file = std::fs::File::create(&fresh)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)

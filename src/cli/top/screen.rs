@@ -262,7 +262,7 @@ mod tests {
         for shown in [
             "standing-in, for 60 s: the master is away: it hung up",
             "master mm:3905: refused",
-            "for master    7",
+            "for master     7",
             "oldest         50 s",
             "conflicts      2",
             "reserve    12.5",
