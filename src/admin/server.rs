@@ -210,6 +210,15 @@ mod tests {
     use super::*;
     use crate::admin::client::{self, AskError, Heard};
 
+    #[tokio::test]
+    async fn only_owner_and_group_may_open_the_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let _socket = ControlSocket::bind(&path).await.unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o660);
+    }
+
     /// Answers a status with items, and an order never.
     struct Talkative(usize);
 

@@ -6,6 +6,8 @@ mod check;
 mod conflicts;
 mod deliveries;
 mod desk;
+#[cfg(test)]
+mod documents;
 mod examples;
 mod frontend;
 mod generate;
