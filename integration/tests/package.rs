@@ -87,6 +87,7 @@ async fn it_starts_nothing_and_a_purge_keeps_what_is_owed() -> Result<()> {
     let queued = Lmtp::connect(lmtp).await?.deliver_one("alice", "kept").await?;
     ensure!(queued.verdict().is_ok(), "{queued:?}");
 
+    a_reload_changes_what_is_logged(&host, lmtp).await?;
     a_reload_fails_with_a_reason(&host).await?;
     the_watchdog_starts_it_again(&host).await?;
     nobody_is_refused_while_systemd_listens(&host, lmtp).await?;
@@ -125,6 +126,21 @@ async fn the_score_is_the_one_in_the_docs(host: &Debian) -> Result<()> {
     let documented = std::fs::read_to_string(repository().join("docs/service.md"))?;
     ensure!(documented.contains(&verdict), "docs/service.md does not say {verdict:?}");
     Ok(())
+}
+
+async fn a_reload_changes_what_is_logged(host: &Debian, lmtp: SocketAddr) -> Result<()> {
+    host.must(
+        "cp /etc/ravenry/ravenry.toml /root/kept && sed -i '1i log = \"debug\"' /etc/ravenry/ravenry.toml",
+    )
+    .await?;
+    let told = host.must("ravenry reload").await?;
+    ensure!(told.contains("in force from now on: log\n"), "{told}");
+    drop(Lmtp::connect(lmtp).await?);
+    eventually(SOON, "something that only debug tells", async || {
+        Ok(host.must("journalctl -u ravenry --no-pager").await?.contains("DEBUG").then_some(()))
+    })
+    .await?;
+    host.must("cat /root/kept > /etc/ravenry/ravenry.toml && systemctl reload ravenry").await.map(drop)
 }
 
 async fn a_reload_fails_with_a_reason(host: &Debian) -> Result<()> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::frontend::{Fault, Moment, Script};
 use super::stage::{PATIENCE, Stage, stage};
+use crate::lmtp::FaceConfig;
 
 fn fault(moment: Moment, fault: Fault) -> Script {
     Script { fault: Some((moment, fault)), ..Script::default() }
@@ -122,4 +123,29 @@ async fn many_clients_share_the_connections() {
         assert!(frontend.connections.load(Ordering::Relaxed) <= 30, "connections are kept");
         assert!(frontend.received().len() > 64, "both are used");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_to_those_that_are_named_now_and_who_is_connected_stays() {
+    let broken = fault(Moment::Greeting, Fault::Close);
+    let stage = stage(vec![Script::default(), Script::default(), broken]).await;
+    let addresses: Vec<String> =
+        stage.frontends.iter().map(|frontend| frontend.address.to_string()).collect();
+    let frontends = stage.face.frontends();
+    frontends.replace(&addresses[..1]);
+    let mut client = stage.client().await;
+    for _ in 0..3 {
+        assert_eq!(client.deliver(&["alice"]).await.1, [250]);
+    }
+    assert_eq!(stage.frontends[0].received().len(), 3);
+    // The settings are for who comes now; the other ones go on with theirs.
+    stage.face.change(|config| FaceConfig { max_recipients: 1, ..config });
+    frontends.replace(&addresses[1..]);
+    assert_eq!(client.deliver(&["alice", "bob"]).await.1, [250, 250]);
+    assert_eq!(stage.frontends[1].received().len(), 1);
+    assert_eq!(stage.client().await.deliver(&["alice", "bob"]).await.0[1] / 100, 4);
+    // One that is new is tried out like the others.
+    wait_until("the broken one is known", || is_down(&stage, 1)).await;
+    frontends.replace(&addresses);
+    assert!(is_down(&stage, 2), "what was known of it is kept");
 }
