@@ -51,6 +51,9 @@ pub struct Imap {
     /// How often frontends are asked whether they are there.
     #[serde(default = "defaults::check_every")]
     pub check_every: Span,
+    /// How long a frontend that is down may owe a client an answer.
+    #[serde(default = "defaults::frontend_silence")]
+    pub frontend_silence: Span,
     /// Sessions at a time.
     #[serde(default = "defaults::max_sessions")]
     pub max_sessions: usize,
@@ -114,6 +117,9 @@ mod defaults {
     }
     pub(super) fn check_every() -> Span {
         Span::seconds(2)
+    }
+    pub(super) fn frontend_silence() -> Span {
+        Span::seconds(30)
     }
     pub(super) fn max_sessions() -> usize {
         50_000

@@ -15,8 +15,12 @@ use tokio_rustls::TlsConnector;
 
 use super::wire::{Wire, WireError};
 use crate::net::live::Live;
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, probe};
 use crate::net::tls::{ClientTls, server_name};
+
+/// How often the host of a quiet session's frontend is probed. Whoever waits for new mail sends nothing that would show
+/// that it is gone.
+const PROBED_EVERY: Duration = Duration::from_secs(15);
 
 /// Why a frontend cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,7 @@ pub struct FrontendStatus {
 struct Frontend {
     address: String,
     health: Mutex<Health>,
+    down: watch::Sender<bool>,
     drained: watch::Sender<bool>,
     sessions: AtomicUsize,
 }
@@ -84,6 +89,7 @@ impl Frontend {
         Arc::new(Self {
             address: address.to_owned(),
             health: Mutex::new(Health::Unknown),
+            down: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             sessions: AtomicUsize::new(0),
         })
@@ -99,6 +105,7 @@ impl Frontend {
             tracing::info!(frontend = %self.address, "IMAP frontend is up");
         }
         *known = Health::Up(greeting);
+        self.down.send_replace(false);
     }
 
     fn is_down(&self, why: String) {
@@ -111,6 +118,7 @@ impl Frontend {
             }
         };
         *known = Health::Down(why, since);
+        self.down.send_replace(true);
     }
 }
 
@@ -136,6 +144,11 @@ impl Lease {
     /// Turns true when an operator takes the frontend out of service.
     pub(super) fn drained(&self) -> watch::Receiver<bool> {
         self.0.drained.subscribe()
+    }
+
+    /// True while the frontend does not answer when it is asked.
+    pub(super) fn down(&self) -> watch::Receiver<bool> {
+        self.0.down.subscribe()
     }
 }
 
@@ -305,6 +318,7 @@ impl Frontends {
     ) -> Result<(Wire, Bytes), FrontendError> {
         let mut tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
+        probe(&tcp, PROBED_EVERY)?;
         if self.announce {
             let mut header = BytesMut::new();
             put_proxy_v2(&mut header, peer.unwrap_or(tcp.local_addr()?), tcp.peer_addr()?);

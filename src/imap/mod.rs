@@ -57,6 +57,8 @@ pub struct ImapConfig {
     pub frontend_login_timeout: Duration,
     /// How often frontends are asked whether they are there.
     pub check_every: Duration,
+    /// How long a frontend that is down may owe a client an answer.
+    pub frontend_silence: Duration,
     /// A session in which nothing passes for so long ends. Cyrus's own limit is shorter.
     pub idle_timeout: Duration,
     /// How long sessions may take to come to a good end when the process stops.
@@ -80,6 +82,7 @@ impl ImapConfig {
             connect_deadline: Duration::from_secs(3),
             frontend_login_timeout: Duration::from_secs(10),
             check_every: Duration::from_secs(2),
+            frontend_silence: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(35 * 60),
             drain: Duration::from_secs(10),
             max_sessions: 50_000,

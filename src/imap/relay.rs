@@ -84,6 +84,10 @@ pub(super) struct Relay {
     down: Backlog,
     /// Bytes that passed since they were last asked for: to the frontend, to the client.
     passed: (u64, u64),
+    /// The client has sent something since the frontend last did.
+    waiting: bool,
+    /// The frontend has sent something since [`Self::listen`].
+    heard: bool,
     traffic: Arc<Traffic>,
 }
 
@@ -116,6 +120,8 @@ impl Relay {
             up: Backlog { early: client.1, ..Backlog::default() },
             down: Backlog { early: frontend.1, unsent, ..Backlog::default() },
             passed: (0, 0),
+            waiting: false,
+            heard: false,
             traffic,
         }
     }
@@ -159,6 +165,16 @@ impl Relay {
         std::mem::take(&mut self.passed)
     }
 
+    /// From here on the frontend has to say something.
+    pub(super) fn listen(&mut self) {
+        self.heard = false;
+    }
+
+    /// Whether the client waits, and the frontend has not said a thing since [`Self::listen`].
+    pub(super) fn is_silent(&self) -> bool {
+        self.waiting && !self.heard
+    }
+
     /// Whether a line of ours can be put to the client without breaking into a reply.
     pub(super) fn may_speak(&self) -> bool {
         self.conversation.between_replies() && self.down.held.is_empty()
@@ -192,6 +208,7 @@ impl Relay {
         let sent = sent.map_err(End::FrontendFailed)?;
         self.passed.0 += sent;
         self.traffic.to_frontends.fetch_add(sent, Ordering::Relaxed);
+        self.waiting = true;
         if let Some(answers) = self.conversation.injected() {
             self.down.unsent.unsplit(answers);
         }
@@ -207,6 +224,7 @@ impl Relay {
             let end = if self.up.writer == Writer::Open { End::Frontend { said_bye } } else { End::Client };
             return Poll::Ready(Err(end));
         };
+        (self.waiting, self.heard) = (false, true);
         let passed = self.conversation.server_sent(chunk)?;
         let sent = send(&mut self.client, &mut self.down, chunk, passed, cx);
         let sent = sent.map_err(End::ClientFailed)?;

@@ -1,12 +1,14 @@
 //! One session from its login to its end.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::Shared;
+use super::frontends::Lease;
 use super::login::LoggedIn;
 use super::relay::{End, Relay};
 use super::watch::Watch;
@@ -29,6 +31,8 @@ pub(super) enum Over {
     Ended(#[from] End),
     #[error("nothing passed for too long")]
     Idle,
+    #[error("the frontend is down, and owes the client an answer")]
+    Silent,
     #[error("stopping, or the frontend is taken out of service")]
     Stopping,
 }
@@ -38,7 +42,7 @@ pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::R
     let LoggedIn { mut relay, lease, user } = logged_in;
     let mut drained = lease.drained();
     let over = tokio::select! {
-        over = carry(shared, &mut relay, user) => over,
+        over = carry(shared, &mut relay, &lease, user) => over,
         () = until(&mut stop) => drain(shared, &mut relay).await,
         () = until(&mut drained) => drain(shared, &mut relay).await,
     };
@@ -50,6 +54,7 @@ pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::R
             (false, LOST)
         }
         Over::Ended(End::ClientFault(_)) | Over::Idle => (false, IDLE),
+        Over::Silent => (false, LOST),
         Over::Stopping => (false, STOPPING),
     };
     let may_speak = relay.may_speak();
@@ -67,11 +72,14 @@ pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::R
     over
 }
 
-async fn carry(shared: &Shared, relay: &mut Relay, user: Option<Vec<u8>>) -> Over {
+async fn carry(shared: &Shared, relay: &mut Relay, lease: &Lease, user: Option<Vec<u8>>) -> Over {
     let mut watch = Watch::new(user);
     let patience = shared.config.idle_timeout;
-    let idle = tokio::time::sleep(patience);
+    let idle = sleep(patience);
     tokio::pin!(idle);
+    let mut down = lease.down();
+    // Made when it is needed: most sessions never see their frontend down.
+    let mut suspicion: Option<Pin<Box<Sleep>>> = None;
     loop {
         tokio::select! {
             biased;
@@ -89,7 +97,26 @@ async fn carry(shared: &Shared, relay: &mut Relay, user: Option<Vec<u8>>) -> Ove
                 }
                 idle.as_mut().reset(Instant::now() + patience);
             }
+            // A frontend that takes no new sessions may still serve those it has: only who waits in vain is let go.
+            () = until(&mut down), if suspicion.is_none() => {
+                relay.listen();
+                suspicion = Some(Box::pin(sleep(shared.config.frontend_silence)));
+            }
+            () = passes(&mut suspicion) => {
+                if *down.borrow() && relay.is_silent() {
+                    return Over::Silent;
+                }
+                suspicion = None;
+            }
         }
+    }
+}
+
+/// Returns when the time has passed; never, where there is none.
+async fn passes(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(time) => time.await,
+        None => pending().await,
     }
 }
 

@@ -2,11 +2,25 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::ends;
+
+/// Probes that have to stay without an answer before a host counts as lost.
+const PROBES: u32 = 5;
+
+/// Has a quiet connection probed so often: a host that was lost, or lost us, is noticed after five of them, also where
+/// we only wait. One that hangs answers them: its kernel does.
+pub fn probe(tcp: &TcpStream, every: Duration) -> std::io::Result<()> {
+    let socket = SockRef::from(tcp);
+    let keepalive = TcpKeepalive::new().with_time(every).with_interval(every).with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(every * PROBES))
+}
 
 /// A byte stream that may be under TLS.
 #[derive(Debug)]

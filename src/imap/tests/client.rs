@@ -5,19 +5,31 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::net::stream::Stream;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) struct Client(BufReader<TcpStream>);
+pub(super) struct Client(BufReader<Stream>);
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
+        Self(BufReader::new(Stream::Plain(TcpStream::connect(address).await.unwrap())))
+    }
+
+    /// Goes on under TLS.
+    pub(super) async fn start_tls(self, tls: TlsConnector, name: ServerName<'static>) -> Self {
+        assert!(self.0.buffer().is_empty(), "nothing came behind the answer");
+        let Stream::Plain(tcp) = self.0.into_inner() else { panic!("TLS in TLS") };
+        Self(BufReader::new(Stream::Client(Box::new(tls.connect(name, tcp).await.unwrap()))))
     }
 
     pub(super) async fn send(&mut self, text: &str) {
         // Who was cut off meanwhile sees it when reading.
         let _ = self.0.write_all(text.as_bytes()).await;
+        let _ = self.0.flush().await;
     }
 
     pub(super) async fn shutdown(&mut self) {

@@ -1,7 +1,9 @@
 //! The face to mail clients over loopback, in front of stubs.
 
 mod client;
+mod crowd;
 mod stub;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
 use super::{ImapConfig, Listening, Observer, Proxy};
 use crate::list::MailboxName;
@@ -35,13 +38,21 @@ struct Stage {
 
 impl Stage {
     async fn start(stubs: &[&Stub], change: impl FnOnce(&mut ImapConfig)) -> Self {
+        Self::start_with(stubs, None, change).await
+    }
+
+    async fn start_with(
+        stubs: &[&Stub],
+        tls: Option<Arc<TlsConfig>>,
+        change: impl FnOnce(&mut ImapConfig),
+    ) -> Self {
         let addresses = stubs.iter().map(|stub| stub.address.to_string()).collect();
         let mut config = ImapConfig::new(addresses);
         config.allow_plaintext = true;
         config.check_every = Duration::from_millis(50);
         config.drain = Duration::from_secs(1);
         change(&mut config);
-        let proxy = Proxy::start(config, None, Arc::new(Nobody));
+        let proxy = Proxy::start(config, tls, Arc::new(Nobody));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

@@ -3,14 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::net::stop::until;
 
 pub(super) const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE AUTH=PLAIN AUTH=GSSAPI SASL-IR COMPRESS=DEFLATE] fe Cyrus IMAP ready\r\n";
 
 /// How it behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Part {
     /// As it should.
     Good,
@@ -20,13 +25,18 @@ pub(super) enum Part {
     PreAuth,
     /// A PROXY header comes before its greeting; what it names is in its answer to NOOP.
     BehindProxy,
+    /// TLS from the first byte.
+    Imaps(Arc<ServerConfig>),
+    /// STARTTLS; somebody in between may add something behind its answer.
+    StartTls(Arc<ServerConfig>, &'static str),
 }
 
 /// A stub that runs until it is dropped; then every connection dies.
 pub(super) struct Stub {
     pub(super) address: SocketAddr,
     /// Every line that clients have sent, the first byte of the connection's number in front.
-    pub(super) heard: Arc<Mutex<Vec<String>>>,
+    pub(super) heard: Heard,
+    going: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
@@ -34,16 +44,22 @@ impl Stub {
     pub(super) async fn start(part: Part) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let heard = Heard::default();
         let hearing = heard.clone();
+        let (going, goes) = watch::channel(true);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut sessions = JoinSet::new();
             while let Ok((tcp, _)) = listener.accept().await {
-                sessions.spawn(session(tcp, part, hearing.clone()));
+                sessions.spawn(accepted(tcp, part.clone(), hearing.clone(), goes.clone()));
             }
         });
-        Self { address, heard, _tasks: tasks }
+        Self { address, heard, going, _tasks: tasks }
+    }
+
+    /// Hangs, as a process that is stopped does, or goes on.
+    pub(super) fn pause(&self, paused: bool) {
+        self.going.send_replace(!paused);
     }
 
     pub(super) fn heard(&self, text: &str) -> bool {
@@ -51,17 +67,52 @@ impl Stub {
     }
 }
 
-async fn session(mut tcp: TcpStream, part: Part, heard: Arc<Mutex<Vec<String>>>) {
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// What comes before IMAP.
+async fn accepted(mut tcp: TcpStream, part: Part, heard: Heard, goes: watch::Receiver<bool>) {
     let mut named = String::new();
-    if part == Part::BehindProxy {
-        let mut header = [0; 28];
-        tcp.read_exact(&mut header).await.unwrap();
-        named = format!("{}.{}.{}.{}", header[16], header[17], header[18], header[19]);
+    match &part {
+        Part::BehindProxy => {
+            let mut header = [0; 28];
+            tcp.read_exact(&mut header).await.unwrap();
+            named = format!("{}.{}.{}.{}", header[16], header[17], header[18], header[19]);
+        }
+        Part::Imaps(tls) => {
+            if let Ok(tls) = TlsAcceptor::from(tls.clone()).accept(tcp).await {
+                session(tls, GREETING, part, named, heard, goes).await;
+            }
+            return;
+        }
+        Part::StartTls(tls, added) => {
+            let mut asked = [0; 64];
+            tcp.write_all(GREETING.as_bytes()).await.unwrap();
+            if tcp.read(&mut asked).await.is_ok_and(|n| asked[..n] == *b"r0 STARTTLS\r\n") {
+                tcp.write_all(format!("r0 OK Begin TLS\r\n{added}").as_bytes()).await.unwrap();
+                if let Ok(tls) = TlsAcceptor::from(tls.clone()).accept(tcp).await {
+                    session(tls, "", part, named, heard, goes).await;
+                }
+            }
+            return;
+        }
+        Part::Good | Part::DiesAtLogin | Part::PreAuth => {}
     }
-    let (reading, mut writing) = tcp.into_split();
+    let greeting = if matches!(part, Part::PreAuth) { "* PREAUTH welcome\r\n" } else { GREETING };
+    session(tcp, greeting, part, named, heard, goes).await;
+}
+
+async fn session(
+    stream: impl AsyncRead + AsyncWrite,
+    greeting: &str,
+    part: Part,
+    named: String,
+    heard: Heard,
+    mut goes: watch::Receiver<bool>,
+) {
+    let (reading, mut writing) = tokio::io::split(stream);
     let mut reading = BufReader::new(reading);
-    let greeting = if part == Part::PreAuth { "* PREAUTH welcome\r\n" } else { GREETING };
-    if writing.write_all(greeting.as_bytes()).await.is_err() {
+    until(&mut goes).await;
+    if writing.write_all(greeting.as_bytes()).await.is_err() || writing.flush().await.is_err() {
         return;
     }
     let mut line = String::new();
@@ -70,6 +121,7 @@ async fn session(mut tcp: TcpStream, part: Part, heard: Arc<Mutex<Vec<String>>>)
         if !matches!(reading.read_line(&mut line).await, Ok(1..)) {
             return;
         }
+        until(&mut goes).await;
         heard.lock().unwrap().push(line.clone());
         let mut words = line.split_whitespace();
         let (tag, verb) =
@@ -84,7 +136,7 @@ async fn session(mut tcp: TcpStream, part: Part, heard: Arc<Mutex<Vec<String>>>)
                     text.clear();
                     reading.read_line(&mut text).await.unwrap();
                 }
-                if part == Part::DiesAtLogin {
+                if matches!(part, Part::DiesAtLogin) {
                     return;
                 }
                 let wrong = heard.lock().unwrap().iter().rev().take(1).any(|secret| secret == "wrong");
@@ -120,9 +172,10 @@ async fn session(mut tcp: TcpStream, part: Part, heard: Arc<Mutex<Vec<String>>>)
             "FETCH" => format!("* 1 FETCH (BODY[] {{11}}\r\nhello world)\r\n{tag} OK Completed {named}\r\n"),
             "CREATE" => format!("{tag} NO no connection to server\r\n"),
             "DIE" => return,
+            "STARTTLS" => format!("{tag} BAD Unrecognized command\r\n"),
             _ => format!("{tag} OK Completed {named}\r\n"),
         };
-        if writing.write_all(answer.as_bytes()).await.is_err() {
+        if writing.write_all(answer.as_bytes()).await.is_err() || writing.flush().await.is_err() {
             return;
         }
     }

@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use ravenry_parsers::mupdate::{
     CommandBody, ReplyDecoder, ReplyFault, ReplyLimits, SaslServerLine, ServerLine, Status, put_command,
 };
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -17,7 +16,7 @@ use super::LinkConfig;
 use crate::authority::master::MasterIdentity;
 use crate::list::{Acl, Entry, Location, MailboxName};
 use crate::net::sasl::client::{Login, SaslError};
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, probe};
 use crate::net::trust::Trust;
 
 /// Whether the link to the master is under TLS.
@@ -114,21 +113,15 @@ fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A master whose host was lost, or lost us, is noticed within seconds also on a connection on which we only wait.
-/// One that hangs answers the probes: its kernel does.
-fn probe(tcp: &TcpStream) -> std::io::Result<()> {
-    const EVERY: Duration = Duration::from_secs(1);
-    let socket = SockRef::from(tcp);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(EVERY).with_interval(EVERY).with_retries(5))?;
-    socket.set_tcp_user_timeout(Some(EVERY * 5))
-}
+/// How often a quiet master's host is probed.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// Connects, checks who answers, and logs in. The caller sets the deadline.
     pub async fn open(config: &LinkConfig) -> Result<Self, LinkError> {
         let tcp = TcpStream::connect(&config.address).await?;
         tcp.set_nodelay(true)?;
-        probe(&tcp)?;
+        probe(&tcp, PROBED_EVERY)?;
         let mut connection = Self {
             stream: Stream::Plain(tcp),
             input: BytesMut::with_capacity(4096),
