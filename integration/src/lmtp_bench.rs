@@ -9,24 +9,18 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
 
-use crate::clients::{Lmtp, Wire, message};
+use crate::clients::Lmtp;
 use crate::deadline::{eventually, within};
+use crate::mail_load::{Dialect, Load, USERS, median, processor, quantile};
 use crate::murder::{Murder, Plan};
 use crate::post::Post;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A usual size for the text of a message, in bytes.
-const SIZE: usize = 20 << 10;
-
-/// Users, on the backends in turn.
-const USERS: usize = 20;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +108,8 @@ async fn measure(ways: &mut [Way], sessions: usize, rounds: usize, messages: usi
         for way in &mut *ways {
             let before = way.pid.map(processor).transpose()?;
             let started = Instant::now();
-            let mut times = load(way.address, sessions, messages).await?;
+            let load = Load { sessions, messages, ..Load::new(way.address, Dialect::Lmtp) };
+            let mut times = load.run().await?;
             let rate = times.len() as f64 / started.elapsed().as_secs_f64();
             // The first round only warms up.
             if round == 0 {
@@ -135,47 +130,6 @@ async fn measure(ways: &mut [Way], sessions: usize, rounds: usize, messages: usi
     Ok(())
 }
 
-/// Several sessions that each deliver one message after the other, MAIL to DATA in one segment as Postfix does. How
-/// long each message took, in milliseconds.
-async fn load(address: SocketAddr, sessions: usize, messages: usize) -> Result<Vec<f64>> {
-    let mut all = JoinSet::new();
-    for session in 0..sessions {
-        let share = messages / sessions;
-        all.spawn(async move {
-            let mut wire = Wire::connect(address).await?;
-            wire.set_patience(PATIENCE);
-            wire.expect_line().await?;
-            wire.send(b"LHLO bench\r\n").await?;
-            while wire.expect_line().await?.as_bytes().get(3) == Some(&b'-') {}
-            let body = "A line of text that is neither short nor long, as lines are.\r\n";
-            let body = body.repeat(SIZE / body.len());
-            let mut times = Vec::with_capacity(share);
-            for n in 0..share {
-                let user = fastrand::usize(..USERS);
-                let id = format!("bench-{session}-{n}-{:x}", fastrand::u64(..));
-                let text = message(&id) + &body + ".\r\n";
-                let started = Instant::now();
-                let commands = format!("MAIL FROM:<a@example.org>\r\nRCPT TO:<u{user:03}>\r\nDATA\r\n");
-                wire.send(commands.as_bytes()).await?;
-                for code in ["250", "250", "354"] {
-                    let line = wire.expect_line().await?;
-                    ensure!(line.starts_with(code), "{line}");
-                }
-                wire.send(text.as_bytes()).await?;
-                let line = wire.expect_line().await?;
-                ensure!(line.starts_with("250") && !line.contains("Queued"), "{line}");
-                times.push(started.elapsed().as_secs_f64() * 1000.0);
-            }
-            anyhow::Ok(times)
-        });
-    }
-    let mut times = Vec::new();
-    while let Some(done) = all.join_next().await {
-        times.extend(done??);
-    }
-    Ok(times)
-}
-
 fn rows(table: &mut String, behind: &str, sessions: usize, ways: &[Way]) -> Result<()> {
     let direct = ways.first().map(|way| way.rates.clone()).unwrap_or_default();
     for way in ways {
@@ -192,27 +146,6 @@ fn rows(table: &mut String, behind: &str, sessions: usize, ways: &[Way]) -> Resu
         )?;
     }
     Ok(())
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    quantile(&sorted, 0.5)
-}
-
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let at = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
-    sorted.get(at).copied().unwrap_or(f64::NAN)
-}
-
-/// The seconds of processor time that a process has used.
-fn processor(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks =
-        |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no processor time");
-    // A hundred ticks a second, on every Linux that we meet.
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
 struct Haproxy {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{bench, capture, demo, lmtp_bench};
+use ravenry_integration::{bench, capture, demo, lmtp_bench, queue_bench};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -42,6 +42,12 @@ enum Chore {
     /// Measure deliveries through Ravenry, HAProxy and a frontend itself, and print a table.
     BenchLmtp {
         /// A minute or two instead of ten.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Measure the queue beside Debian's Postfix, and how it drains, and print tables. Needs root.
+    BenchQueue {
+        /// A few minutes instead of ten, and a tenth of the messages.
         #[arg(long)]
         quick: bool,
     },
@@ -82,6 +88,17 @@ async fn main() -> Result<ExitCode> {
             let scale =
                 if quick { lmtp_bench::Scale { rounds: 3, messages: 400, counted: 2_000 } } else { full };
             println!("{}", lmtp_bench::run(scale).await?);
+        }
+        Chore::BenchQueue { quick } => {
+            let full = queue_bench::Scale {
+                rounds: 5,
+                messages: 6_400,
+                alone: 500,
+                backlog: 5_000,
+                very_many: 1_000_000,
+            };
+            let quick_one = queue_bench::Scale { rounds: 3, very_many: 100_000, ..full };
+            println!("{}", queue_bench::run(if quick { quick_one } else { full }).await?);
         }
         Chore::Bench { measure, quick } => {
             let scale = if quick { bench::Scale::quick() } else { bench::Scale::full() };

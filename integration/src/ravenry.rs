@@ -22,7 +22,7 @@ use crate::traces;
 /// Enough for any command of the command line, and for a graceful end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Everything that Ravenry itself has to say: a story that fails tells it.
+/// Everything that Ravenry itself has to say: a story that fails tells it. Benchmarks want less (`RAVENRY_LOG`).
 const LOGGED: &str = "info,ravenry=debug";
 
 /// Where Ravenry stands.
@@ -104,7 +104,7 @@ impl Ravenry {
             command = passing(&command, name, socket)?;
         }
         let child = command
-            .env("RAVENRY_LOG", LOGGED)
+            .env("RAVENRY_LOG", std::env::var("RAVENRY_LOG").unwrap_or_else(|_| LOGGED.to_owned()))
             .envs(self.site.environment.iter().cloned())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -110,7 +110,8 @@ async fn of_fifty_recipients_only_those_on_the_dead_backend_are_queued() -> Resu
     }
     murder.be2.kill_cyrus().await?;
     let to: Vec<&str> = users.iter().map(String::as_str).collect();
-    let deliveries = post.lmtp().await?.deliver(&to, &message("fifty")).await?;
+    let text = message("fifty") + &format!("{}\r\n", "x".repeat(76)).repeat(3000);
+    let deliveries = post.lmtp().await?.deliver(&to, &text).await?;
     for (n, delivery) in deliveries.iter().enumerate() {
         let verdict = delivery.verdict();
         assert!(verdict.is_ok(), "{delivery:?}");
@@ -119,14 +120,30 @@ async fn of_fifty_recipients_only_those_on_the_dead_backend_are_queued() -> Resu
     }
     let status = post.stage.ravenry.status().await?;
     assert_eq!(status["lmtp"]["queued"].as_u64(), Some(25), "{status}");
-    for (user, backend) in [("u000", 0), ("u048", 0)] {
-        arrived(murder.backends()[backend], user, "INBOX", 1, SOON).await?;
+    // One message, one text, and nobody in it who has it already.
+    let queued = post.stage.ravenry.cli(&["queue", "list", "--json"]).await?.success()?.stdout;
+    let queued: serde_json::Value = serde_json::from_str(&queued).context("one message")?;
+    let id = queued["id"].as_str().context("no id")?;
+    let shown = post.stage.ravenry.cli(&["queue", "show", id, "--json"]).await?.success()?.stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    let open = shown["recipients"].as_array().context("nobody waits")?;
+    let waiting: Vec<&str> = open.iter().filter_map(|one| one["address"].as_str()).collect();
+    let odd: Vec<&str> = users.iter().skip(1).step_by(2).map(String::as_str).collect();
+    assert_eq!(waiting, odd);
+    let (bytes, on_disk) = (status["queue"]["bytes"].as_u64(), status["queue"]["disk_bytes"].as_u64());
+    let len = text.len() as u64;
+    assert!(bytes.is_some_and(|bytes| (len..len + 1000).contains(&bytes)), "{status}");
+    assert!(on_disk.is_some_and(|bytes| bytes < len + 20_000), "{status}");
+    for user in users.iter().step_by(2) {
+        arrived(&murder.be1, user, "INBOX", 1, SOON).await?;
     }
     murder.be2.start_cyrus().await?;
     murder.be2.wait_until_up().await?;
     for (n, user) in users.iter().enumerate() {
         arrived(murder.backends()[n % 2], user, "INBOX", 1, DRAINED).await?;
     }
+    let status = post.stage.ravenry.status().await?;
+    assert_eq!(status["queue"]["messages"], 0, "{status}");
     post.stop().await
 }
 
@@ -151,5 +168,24 @@ async fn a_frontend_that_wants_a_login_is_passed_over() -> Result<()> {
     });
     let (why, _) = why.await?;
     assert!(why.contains("30 Authentication required"), "{why}");
+    post.stop().await
+}
+
+/// The same with an account for it: as frontends do at backends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_cyrus_that_wants_a_login_gets_it() -> Result<()> {
+    let plan = Plan { mechanisms: "PLAIN SCRAM-SHA-256".into(), ..Plan::chosen()? };
+    let murder = Murder::prepare(plan).await?;
+    let only = [murder.be1.lmtp_address()];
+    let login = format!("{IMPATIENT}\nuser = \"murder\"\npassword_file = \"{{home}}/master-password\"");
+    let post = Post::start_in(murder, &only, &login).await?;
+    let (murder, ravenry) = (&post.stage.murder, &post.stage.ravenry);
+    murder.create_user("alice", &murder.be1).await?;
+    let delivery = post.lmtp().await?.deliver_one("alice", "after-a-login").await?;
+    assert!(delivery.verdict().is_ok(), "{delivery:?}");
+    assert!(!delivery.verdict().lines.concat().contains("Queued"), "{delivery:?}");
+    arrived(&murder.be1, "alice", "INBOX", 1, SOON).await?;
+    let status = ravenry.status().await?;
+    assert!(status["lmtp"]["frontends"][0]["down"].is_null(), "{status}");
     post.stop().await
 }

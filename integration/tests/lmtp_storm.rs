@@ -1,6 +1,7 @@
 //! Everything dies now and then, and no accepted message is lost: a frontend, a backend, the master, Ravenry itself.
 //!
-//! `RAVENRY_STORM` is the number of messages; 1,500 by default, so that it takes a minute.
+//! `RAVENRY_STORM` is the number of messages; 1,500 by default, so that it takes a minute. `RAVENRY_BLOWS` chooses what
+//! dies: `01234` is everything, `0` only frontends, `1` backends, `2` the master, `3` Ravenry, `4` several at once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -83,6 +84,18 @@ async fn all_stored(murder: &Murder) -> Result<HashMap<String, usize>> {
     Ok(all)
 }
 
+/// When the copies of a message came to us and to the mailbox.
+async fn copies(murder: &Murder, id: &str) -> Result<String> {
+    let n: usize = id.parse()?;
+    let backend = murder.backends()[n % USERS % 2];
+    let mut imap = backend.imap(&user(n)).await?;
+    imap.select("INBOX").await?.ok()?;
+    let found = imap.run(&format!("SEARCH HEADER Message-ID storm-{id}@")).await?.untagged.concat();
+    let numbers: Vec<&str> = found.split_whitespace().filter(|word| word.parse::<u32>().is_ok()).collect();
+    let fetch = format!("FETCH {} (INTERNALDATE BODY.PEEK[HEADER.FIELDS (RECEIVED)])", numbers.join(","));
+    Ok(imap.run(&fetch).await?.untagged.join("\n"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_dies_every_message_with_a_250_is_in_its_mailbox() -> Result<()> {
     let count: usize = std::env::var("RAVENRY_STORM").map_or(Ok(1_500), |text| text.parse())?;
@@ -96,11 +109,14 @@ async fn whatever_dies_every_message_with_a_250_is_in_its_mailbox() -> Result<()
         let mine = (sender..count).step_by(SENDERS).collect();
         senders.spawn(send(post.address(), mine, done.clone()));
     }
+    let kinds = std::env::var("RAVENRY_BLOWS").unwrap_or_else(|_| "01234".into());
+    let kinds: Vec<u32> = kinds.chars().filter_map(|digit| digit.to_digit(10)).collect();
     let mut blows = 0;
     within(ACCEPTED, "everything being accepted", async {
         while done.load(Ordering::Relaxed) < count {
             let murder = &post.stage.murder;
-            match (blows % 5, fastrand::bool()) {
+            let blow = kinds.get(blows % kinds.len()).copied().unwrap_or_default();
+            match (blow, fastrand::bool()) {
                 (0, first) => strike(murder.frontends()[usize::from(first)]).await?,
                 (1, first) => strike(murder.backends()[usize::from(first)]).await?,
                 (2, _) => strike(&murder.mm).await?,
@@ -142,6 +158,9 @@ async fn whatever_dies_every_message_with_a_250_is_in_its_mailbox() -> Result<()
         anyhow::bail!("{} of {count} missing after {blows} blows: {lost:?}\n{status}", lost.len());
     }
     let twice = all.values().filter(|times| **times > 1).count();
+    for (id, _) in all.iter().filter(|(_, times)| **times > 1) {
+        println!("twice: {}", copies(murder, id).await?);
+    }
     let (_, drained) = waited.context("drained")?;
     println!(
         "{count} messages, {blows} blows, {again} tries again, {twice} stored twice, all there after {drained:.1?}"

@@ -248,7 +248,7 @@ impl Message {
     async fn enqueue(
         &self,
         decisions: &[(Decision, Option<Reply>)],
-        text: Option<BodyWriter>,
+        text: Copy,
         origin: Origin<'_>,
         arrival_unix_ms: u64,
     ) -> Result<Reply, SpoolError> {
@@ -265,7 +265,11 @@ impl Message {
         if recipients.is_empty() {
             return Ok(Reply::new(250, "2.0.0 ok"));
         }
-        let text = text.ok_or_else(|| SpoolError::Disk("no copy of the message could be kept".into()))?;
+        let text = match text {
+            Copy::Kept(text) => text,
+            Copy::Lost(error) => return Err(error),
+            Copy::Unwanted => return Err(SpoolError::Disk("no copy of the message was kept".into())),
+        };
         let count = recipients.len();
         let envelope = Envelope {
             sender: Address::new(self.sender.as_bytes().to_vec()).map_err(invalid)?,
@@ -293,10 +297,19 @@ impl Message {
     }
 }
 
+/// What may be queued.
+enum Copy {
+    /// Nothing is queued, or nobody is to get the message.
+    Unwanted,
+    Kept(BodyWriter),
+    /// Why it could not be kept.
+    Lost(SpoolError),
+}
+
 /// The text while it comes in: stamped, copied, sent on.
 struct Text {
     stamp: Option<Stamp>,
-    copy: Option<BodyWriter>,
+    copy: Copy,
     stamped: Vec<u8>,
     /// Bytes that the client sent.
     taken: u64,
@@ -314,7 +327,10 @@ impl Text {
             arrival_unix_ms,
         };
         let wanted = config.defer == super::decide::Defer::Queue;
-        let copy = wanted.then(|| message.context.spool.incoming().begin());
+        let copy = match wanted {
+            true => Copy::Kept(message.context.spool.incoming().begin()),
+            false => Copy::Unwanted,
+        };
         Self { stamp: Some(Stamp::new(&trace)), copy, stamped: Vec::new(), taken: 0, max: config.max_message }
     }
 
@@ -326,7 +342,7 @@ impl Text {
         self.taken += chunk.len() as u64;
         if self.is_too_large() {
             // The rest is read and thrown away; an unfinished transaction is closed, and delivers nothing.
-            self.copy = None;
+            self.copy = Copy::Unwanted;
             message.way = Way::Nowhere("the message is too large".into());
             return;
         }
@@ -337,11 +353,11 @@ impl Text {
     }
 
     async fn spread(&mut self, message: &mut Message) {
-        if let Some(copy) = &mut self.copy
+        if let Copy::Kept(copy) = &mut self.copy
             && let Err(error) = copy.write(&self.stamped)
         {
             tracing::error!(%error, "no copy of a message can be kept: it is only passed on");
-            self.copy = None;
+            self.copy = Copy::Lost(message.context.spool.lost(copy, &error));
         }
         if let Way::Open(transaction) = &mut message.way
             && let Err(why) = transaction.send(&self.stamped).await
@@ -352,7 +368,7 @@ impl Text {
     }
 
     /// The copy, or what a message that is too large is answered.
-    async fn finish(mut self, message: &mut Message) -> Result<Option<BodyWriter>, Reply> {
+    async fn finish(mut self, message: &mut Message) -> Result<Copy, Reply> {
         if self.is_too_large() {
             let text = format!("5.3.4 Message size exceeds fixed limit ({})", self.max);
             return Err(Reply::new(552, &text));

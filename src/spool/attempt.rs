@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::progress::Fate;
+use super::replay::Event;
 use super::report::{self, Failure, MAX_RETURNED};
 use super::schedule::Outcome;
 use super::writer::Change;
@@ -34,7 +37,12 @@ pub(super) struct Courier {
     pub(super) reporter: Reporter,
     pub(super) expiry_ms: u64,
     pub(super) patience: Duration,
+    /// Attempts whose outcome may be on its way to the disk.
+    pub(super) settling: Semaphore,
 }
+
+/// So many at a time.
+pub(super) const SETTLING: usize = 1024;
 
 /// How an attempt ended, and where else recipients of the message were found to be.
 pub(super) struct Done {
@@ -124,6 +132,11 @@ impl Courier {
         let left = fates.iter().any(|(_, fate)| matches!(fate, Fate::Waiting(_)));
         failpoint::reached("spool.replay.before-settle");
         let attempt_unix_ms = left.then_some(now);
+        // As long as the disk keeps up, another message may have this one's place meanwhile.
+        let room = self.settling.acquire().await;
+        if !left && room.is_ok() {
+            spool.tell(Event::Settling(id, destination.clone()));
+        }
         match spool.change(id, Change::Fates { fates, attempt_unix_ms }).await {
             Ok(_) => {}
             // It is remembered, and written down when the disk takes it.

@@ -59,6 +59,15 @@ impl SpoolError {
         Self::Disk(format!("{what}: {error}").into())
     }
 
+    /// A write that failed: for want of room, or for a worse reason.
+    pub(super) fn writing(what: impl std::fmt::Display, error: &io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full(error.to_string().into()),
+            _ => Self::disk(what, error),
+        }
+    }
+
     /// What to tell whoever brought the message (RFC 3463 §3.4): always to come back.
     pub fn reply(&self) -> Reply {
         match self {

@@ -69,12 +69,7 @@ async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, SpoolError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| SpoolError::Closed)?;
-    done.map_err(|error| match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            SpoolError::Full(error.to_string().into())
-        }
-        _ => SpoolError::disk("keeping a long text", &error),
-    })
+    done.map_err(|error| SpoolError::writing("keeping a long text", &error))
 }
 
 pub(super) fn lay_out(id: QueueId, envelope: Envelope, text: Text, inline: Bytes) -> Result<New, SpoolError> {

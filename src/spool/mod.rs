@@ -300,6 +300,13 @@ impl Spool {
         self.put(envelope, body).await
     }
 
+    /// A text could not be kept while it came in: what [`Self::enqueue`] would have answered.
+    pub fn lost(&self, text: &BodyWriter, error: &io::Error) -> SpoolError {
+        let error = SpoolError::writing("keeping a text", error);
+        self.handle.shared.note(Err(&error), text.len());
+        error
+    }
+
     /// As [`Self::enqueue`], into the room that is kept free for what makes room.
     async fn enqueue_report(&self, envelope: Envelope, body: Body) -> Result<QueueId, SpoolError> {
         self.put(envelope, body).await
@@ -313,8 +320,9 @@ impl Spool {
         let turn = tokio::time::timeout(TURN, turn).await.map_err(|_| SpoolError::Busy)?;
         let turn = turn.map_err(|_| SpoolError::Closed)?;
         let mailboxes = envelope.recipients.iter().map(|recipient| recipient.mailbox.clone()).collect();
-        let protocol = envelope.protocol;
-        let (text, inline) = intake::text(shared.clone(), id, body).await?;
+        let (protocol, len) = (envelope.protocol, body.len());
+        let text = intake::text(shared.clone(), id, body).await;
+        let (text, inline) = text.inspect_err(|error| shared.note(Err(error), len))?;
         let queued = intake::lay_out(id, envelope, text, inline)
             .and_then(|new| self.request(Work::Enqueue(Box::new(new))));
         // A task of its own: who stops waiting must not leave a message that nobody tries.
@@ -325,6 +333,7 @@ impl Spool {
                 Err(error) => Err(error),
             };
             drop(turn);
+            spool.handle.shared.note(done.as_ref().map(drop), len);
             match (&done, text) {
                 (Ok(_), _) if protocol == Protocol::Report => spool.tell(Event::In(id)),
                 (Ok(_), _) => spool.tell(Event::Queued(id, mailboxes)),
@@ -350,7 +359,7 @@ impl Spool {
         let shared = &self.handle.shared;
         let full = match shared.admits(0) {
             Err(SpoolError::Full(why)) => Some(why),
-            _ => None,
+            _ => shared.refused(),
         };
         let room = shared.room().ok();
         let index = shared.index();
@@ -419,6 +428,7 @@ impl Spool {
             reporter: options.reporter.clone(),
             expiry_ms: options.policy.expiry,
             patience: options.patience,
+            settling: Semaphore::new(attempt::SETTLING),
         };
         let replay = Replay::new(&self.handle, courier, events);
         tokio::spawn(replay.run(Arc::downgrade(&self.handle)));

@@ -31,6 +31,8 @@ pub(super) enum Event {
     Out(QueueId),
     /// Released, or to be tried at once.
     In(QueueId),
+    /// What became of an attempt is known, and being written down.
+    Settling(QueueId, Destination),
     Lanes(oneshot::Sender<Vec<LaneStatus>>),
 }
 
@@ -141,8 +143,9 @@ impl Replay {
             Event::Queued(id, mailboxes) => {
                 let destinations: BTreeSet<_> =
                     mailboxes.iter().map(|mailbox| self.courier.destination(mailbox.as_ref())).collect();
+                let due = self.later();
                 for destination in destinations {
-                    self.schedule.add(id, &destination, 0);
+                    self.schedule.add_later(id, &destination, 0, due);
                 }
                 for mailbox in mailboxes.iter().flatten() {
                     self.names.insert((self.hasher.hash_one(mailbox), id));
@@ -152,9 +155,10 @@ impl Replay {
             Event::Wake(Wake::Destination(server)) => self.schedule.wake(&Destination::Backend(server)),
             Event::Wake(Wake::Mailbox(name)) => self.look_again(&name).await,
             Event::Out(id) => self.schedule.forget(id),
+            Event::Settling(id, destination) => self.schedule.settling(id, &destination),
             Event::In(id) => {
                 if let Some(message) = self.read(vec![id]).await.pop() {
-                    self.add(&message);
+                    self.add(&message, self.now());
                 }
                 self.schedule.wake_message(id);
             }
@@ -171,7 +175,7 @@ impl Replay {
         let ids: Vec<_> = self.names.range(of_this_name).map(|(_, id)| *id).collect();
         for page in ids.chunks(PAGE) {
             for message in self.read(page.to_vec()).await {
-                self.add(&message);
+                self.add(&message, self.now());
                 self.schedule.wake_message(message.id);
             }
             let known = self.shared.index();
@@ -189,12 +193,17 @@ impl Replay {
         read.await.unwrap_or_default()
     }
 
-    fn add(&mut self, message: &Message) {
+    /// When what was queued a moment ago, or by a process that died a moment ago, is tried.
+    fn later(&self) -> u64 {
+        self.now() + self.shared.options.policy.retry_min
+    }
+
+    fn add(&mut self, message: &Message, due: u64) {
         if message.progress.held {
             return;
         }
         for destination in self.courier.destinations(message) {
-            self.schedule.add(message.id, &destination, message.progress.attempts);
+            self.schedule.add_later(message.id, &destination, message.progress.attempts, due);
         }
         for mailbox in message.envelope.recipients.iter().filter_map(|recipient| recipient.mailbox.as_ref()) {
             self.names.insert((self.hasher.hash_one(mailbox), message.id));
@@ -209,7 +218,8 @@ impl Replay {
         let read = self.read(ids.clone()).await;
         let missing: Vec<_> =
             ids.into_iter().filter(|id| !read.iter().any(|message| message.id == *id)).collect();
-        read.iter().for_each(|message| self.add(message));
+        let due = self.later();
+        read.iter().for_each(|message| self.add(message, due));
         for id in missing {
             // It is looked at by the attempt, which keeps it aside if it is damaged.
             self.schedule.add(id, &Destination::Unlisted, 0);

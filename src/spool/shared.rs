@@ -12,6 +12,8 @@ use super::{Options, QueueId, SpoolError};
 
 /// How long a look at the disk's free room is believed.
 const ROOM_AGE: Duration = Duration::from_millis(250);
+/// So much more has to be free before a full disk no longer counts as full.
+const MORE_ROOM: u64 = 1 << 20;
 
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
@@ -22,9 +24,17 @@ pub(super) struct Shared {
     unwritten: Mutex<BTreeMap<QueueId, Option<Progress>>>,
     poisoned: OnceLock<Arc<str>>,
     room: Mutex<Option<(Instant, Room)>>,
+    refusal: Mutex<Option<Refusal>>,
     last_id: AtomicU64,
     /// Damaged records that are kept in the quarantine.
     pub(super) quarantined: AtomicU64,
+}
+
+/// A message that the disk did not take.
+struct Refusal {
+    why: Arc<str>,
+    /// With so much free, another one is worth a try.
+    enough: u64,
 }
 
 impl Shared {
@@ -40,6 +50,7 @@ impl Shared {
             unwritten: Mutex::default(),
             poisoned: OnceLock::new(),
             room: Mutex::new(None),
+            refusal: Mutex::new(None),
             last_id: AtomicU64::new(last_id),
             quarantined: AtomicU64::new(0),
         }
@@ -89,6 +100,30 @@ impl Shared {
                 Ok(room)
             }
         }
+    }
+
+    /// Notes that the disk did not take a message of this length, or took one.
+    pub(super) fn note(&self, taken: Result<(), &SpoolError>, len: u64) {
+        let refusal = match taken {
+            Ok(()) => None,
+            Err(SpoolError::Full(why)) => {
+                let free = self.disk.room().map_or(0, |room| room.bytes);
+                // What there is of the text is taken away yet.
+                let enough = free.saturating_add(len).saturating_add(len).saturating_add(MORE_ROOM);
+                Some(Refusal { why: why.clone(), enough })
+            }
+            Err(SpoolError::Disk(why)) => Some(Refusal { why: why.clone(), enough: u64::MAX }),
+            Err(_) => return,
+        };
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
+    /// Why the disk did not take the last message, if that would not have changed since.
+    pub(super) fn refused(&self) -> Option<Arc<str>> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = refusal.as_ref()?;
+        let enough = self.room().is_ok_and(|room| room.bytes >= refusal.enough);
+        (!enough).then(|| refusal.why.clone())
     }
 
     /// Whether a text of this length would be taken.

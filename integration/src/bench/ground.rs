@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::report::quantile;
-use super::{Scale, say};
+use super::say;
 use crate::deadline::within;
 
 /// For a release build on a busy machine.
@@ -21,19 +21,20 @@ const SYNCS: usize = 100;
 
 /// One directory on one filesystem, and the binary.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(crate) struct Ground {
     directory: TempDir,
-    pub(super) binary: Option<PathBuf>,
+    pub(crate) binary: Option<PathBuf>,
 }
 
 impl Ground {
-    pub(super) async fn prepare(scale: &Scale) -> Result<Self> {
+    /// As root; `release` builds Ravenry as it is shipped.
+    pub(crate) async fn prepare(release: bool) -> Result<Self> {
         let root = Command::new("id").arg("-u").output().await?;
         ensure!(
             root.stdout.trim_ascii() == b"0",
             "run it as root: Ravenry joins the master's network namespace"
         );
-        let binary = if scale.release { Some(release_binary().await?) } else { None };
+        let binary = if release { Some(release_binary().await?) } else { None };
         // Not in /tmp, which may be memory: both sides must be durable.
         let target = target();
         std::fs::create_dir_all(&target)?;
@@ -41,14 +42,14 @@ impl Ground {
     }
 
     /// A new directory below.
-    pub(super) fn directory(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.path().join(name);
         std::fs::create_dir_all(&path)?;
         Ok(path)
     }
 
     /// Facts that the figures depend on.
-    pub(super) async fn describe(&self) -> Result<Vec<(&'static str, String)>> {
+    pub(crate) async fn describe(&self) -> Result<Vec<(&'static str, String)>> {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let cpu = read("/proc/cpuinfo");
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

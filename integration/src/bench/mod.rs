@@ -20,7 +20,7 @@ mod apart;
 mod client;
 mod delay;
 mod find;
-mod ground;
+pub(crate) mod ground;
 mod load;
 mod memory;
 mod model;
@@ -71,7 +71,7 @@ impl Measure {
 
 /// Measures, and tells the progress on standard error.
 pub async fn run(measure: Measure, scale: Scale) -> Result<Report> {
-    let ground = Ground::prepare(&scale).await?;
+    let ground = Ground::prepare(scale.release).await?;
     let mut report = Report::new(scale.name);
     let small = [Measure::Pairs, Measure::Delay, Measure::Replay, Measure::Reseed];
     let large = [Measure::Update, Measure::Find];

@@ -162,9 +162,14 @@ impl Murder {
 
     /// Starts a Postfix that delivers mail for murder.test to an address by LMTP, and waits until it answers.
     pub async fn start_mta(&self, lmtp: SocketAddr) -> Result<()> {
+        self.start_mta_with(lmtp, &[]).await
+    }
+
+    /// [`Murder::start_mta`], with directories of the host in it: `/here:/there`.
+    pub async fn start_mta_with(&self, lmtp: SocketAddr, binds: &[String]) -> Result<()> {
         ensure_mta_image().await?;
         let environment = [("SERVERNAME", self.mta.server()), ("LMTP", lmtp.to_string())];
-        self.mta.create(MTA_IMAGE, &self.labels, &[], &environment, &[]).await?;
+        self.mta.create(MTA_IMAGE, &self.labels, &[], &environment, binds).await?;
         self.mta.wait_for_log("daemon started", 0, FIRST_LIST).await.map(drop)
     }
 

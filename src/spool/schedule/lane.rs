@@ -20,6 +20,8 @@ pub(super) struct Lane {
     pub(super) ready: BTreeMap<QueueId, u32>,
     pub(super) later: BTreeMap<QueueId, Later>,
     pub(super) running: BTreeMap<QueueId, Running>,
+    /// How many of the running have their outcome.
+    pub(super) settling: usize,
     breaker: Breaker,
     begun: u32,
 }
@@ -41,6 +43,8 @@ pub(super) struct Running {
     pub(super) forgotten: bool,
     /// No attempt is made: it expires.
     pub(super) given_up: bool,
+    /// Its outcome is being written down.
+    pub(super) settling: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,7 @@ impl Lane {
             ready: BTreeMap::new(),
             later: BTreeMap::new(),
             running: BTreeMap::new(),
+            settling: 0,
             breaker: CLOSED,
             begun: 0,
         }
@@ -78,7 +83,7 @@ impl Lane {
     /// Takes the next job out, if one may run now. One that expires comes with the time at which it was due,
     /// if it was waiting.
     pub(super) fn begin(&mut self, now: u64, policy: &Policy) -> Option<(QueueId, Option<u64>)> {
-        if self.running.len() >= policy.per_destination {
+        if self.is_busy(policy) {
             return None;
         }
         if !matches!(self.breaker, Breaker::Closed { .. })
@@ -102,6 +107,20 @@ impl Lane {
         }
         self.running.insert(id, Running { attempts, ..Running::default() });
         Some((id, None))
+    }
+
+    fn is_busy(&self, policy: &Policy) -> bool {
+        self.running.len().saturating_sub(self.settling) >= policy.per_destination
+    }
+
+    /// A job that runs has its outcome. Answers whether that is news.
+    pub(super) fn settle(&mut self, id: QueueId) -> bool {
+        let Some(running) = self.running.get_mut(&id).filter(|running| !running.settling) else {
+            return false;
+        };
+        running.settling = true;
+        self.settling += 1;
+        true
     }
 
     fn oldest(&self) -> Option<QueueId> {
@@ -181,7 +200,7 @@ impl Lane {
     pub(super) fn next_expiry(&self, policy: &Policy) -> Option<u64> {
         match self.breaker {
             Breaker::Closed { .. } => None,
-            _ if self.running.len() >= policy.per_destination => None,
+            _ if self.is_busy(policy) => None,
             _ => self.oldest().map(|id| expires(id, policy)),
         }
     }
@@ -191,7 +210,7 @@ impl Lane {
             destination: self.destination.clone(),
             ready: self.ready.len(),
             later: self.later.len(),
-            running: self.running.len(),
+            running: self.running.len().saturating_sub(self.settling),
             open: !matches!(self.breaker, Breaker::Closed { .. }),
         }
     }

@@ -9,6 +9,8 @@
 //!             └── due, woken ── later ◀──deferred
 //! ```
 //!
+//! - What was queued a moment ago waits as well: it has just failed, and a server that was cut off in the middle may
+//!   still be storing it. Tried at once, Cyrus would not know it again: it notes what it has stored afterwards.
 //! - The oldest goes first, but every fourth place is the newest's: a backlog does not starve new mail.
 //! - A job that was deferred waits from one second to half an hour, doubling, with jitter. Whatever it is that
 //!   makes one message fail, only that message waits.
@@ -140,7 +142,7 @@ impl Schedule {
         }
     }
 
-    /// A job that was deferred before and waits for its time.
+    /// A job that waits for its time.
     pub fn add_later(&mut self, id: QueueId, destination: &Destination, attempts: u32, due: u64) {
         let number = self.number(destination);
         if let Some(lane) = self.lanes.get_mut(number)
@@ -221,12 +223,23 @@ impl Schedule {
         [timer, probe, expiry].into_iter().flatten().min()
     }
 
+    /// What became of a job is known and only has to be written down: another one may begin.
+    pub fn settling(&mut self, id: QueueId, destination: &Destination) {
+        let number = self.number(destination);
+        if self.lanes.get_mut(number).is_some_and(|lane| lane.settle(id)) {
+            self.running = self.running.saturating_sub(1);
+        }
+    }
+
     /// What [`Decision`] asked for is done.
     pub fn done(&mut self, now: u64, id: QueueId, destination: &Destination, outcome: Outcome) {
         let number = self.number(destination);
         let Some(lane) = self.lanes.get_mut(number) else { return };
         let Some(running) = lane.running.remove(&id) else { return };
-        self.running = self.running.saturating_sub(1);
+        match running.settling {
+            true => lane.settling = lane.settling.saturating_sub(1),
+            false => self.running = self.running.saturating_sub(1),
+        }
         let closed = lane.judge(now, id, running.given_up, outcome, &self.policy, &mut self.random);
         if closed {
             self.release(number, Lane::is_unsuspected);
@@ -245,10 +258,10 @@ impl Schedule {
         lane.later.insert(id, later);
     }
 
-    /// Something that concerns all is back: nothing waits any more.
+    /// Something that concerns all is back: nothing that was tried waits any more.
     pub fn wake_all(&mut self) {
         for number in 0..self.lanes.len() {
-            self.release(number, |_| true);
+            self.release(number, |later| later.attempts > 0);
             if let Some(lane) = self.lanes.get_mut(number) {
                 lane.wake();
             }

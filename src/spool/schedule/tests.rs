@@ -249,3 +249,34 @@ proptest! {
         prop_assert_eq!(expected, BTreeSet::new());
     }
 }
+
+#[test]
+fn what_was_queued_a_moment_ago_waits_whatever_comes_back() {
+    let mut schedule = Schedule::new(Policy::default(), 1);
+    let lane = backend("a");
+    schedule.add_later(id(1), &lane, 0, 1_000);
+    schedule.add_later(id(2), &lane, 1, 60_000);
+    schedule.wake_all();
+    assert_eq!(schedule.next(10), Some(Decision::Try(id(2), lane.clone())), "it was tried before");
+    assert_eq!(schedule.next(10), None);
+    assert_eq!(schedule.next_due(), Some(1_000));
+    assert_eq!(schedule.next(1_000), Some(Decision::Try(id(1), lane)));
+}
+
+#[test]
+fn a_job_that_only_has_to_be_written_down_gives_its_place_to_the_next() {
+    let policy = Policy { per_destination: 1, in_all: 1, ..Policy::default() };
+    let mut schedule = Schedule::new(policy, 1);
+    let lane = backend("a");
+    (1..=3).for_each(|n| schedule.add(id(n), &lane, 0));
+    let begins = |schedule: &mut Schedule| schedule.next(0).is_some();
+    assert!(begins(&mut schedule) && !begins(&mut schedule));
+    schedule.settling(id(1), &lane);
+    schedule.settling(id(1), &lane);
+    assert!(schedule.knows(id(1), &lane), "it is not begun again meanwhile");
+    assert!(begins(&mut schedule) && !begins(&mut schedule), "once");
+    schedule.done(0, id(1), &lane, Outcome::Settled);
+    assert!(!begins(&mut schedule), "its place was given away already");
+    schedule.done(0, id(2), &lane, Outcome::Settled);
+    assert!(begins(&mut schedule));
+}

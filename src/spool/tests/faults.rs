@@ -104,13 +104,43 @@ async fn a_full_disk_is_survived() {
     sim.fail(Fault { kind: Kind::Write, after: 0, times: 2, errno: ENOSPC });
     let error = spool.enqueue(envelope(&["a"]), Body::in_memory(text(3, b'x'))).await.unwrap_err();
     assert_eq!((error.reply().code, error.reply().enhanced), (452, Some([4, 3, 1])));
+    assert!(spool.stats().full.is_some(), "it is told");
     // What was delivered meanwhile is not delivered again, and is written down when there is room.
     assert!(matches!(spool.delete(first).await, Err(SpoolError::Full(_))));
     assert!(spool.message(first).is_err());
     let second = spool.enqueue(envelope(&["b"]), Body::in_memory(text(3, b'y'))).await.unwrap();
+    assert_eq!(spool.stats().full, None);
     drop(spool);
     let spool = Spool::open_on(Arc::new(sim), small()).unwrap();
     assert_eq!(spool.ids_after(None, 10), [second]);
+}
+
+#[tokio::test]
+async fn that_the_disk_is_full_is_told_until_there_is_room_or_it_took_something() {
+    for (errno, more_room_helps) in [(ENOSPC, true), (EMFILE, false)] {
+        let (sim, disk) = sim();
+        sim.set_room(Room { bytes: 10_000, inodes: 10 });
+        let spool = Spool::open_on(disk, small()).unwrap();
+        sim.fail(Fault { kind: Kind::Create, after: 0, times: 2, errno });
+        // Refused as a segment, and as a long text that comes in.
+        let queued = spool.enqueue(envelope(&["a"]), Body::in_memory(text(3, b'x'))).await;
+        assert!(queued.is_err() && spool.stats().full.is_some(), "{errno}");
+        let mut body = spool.incoming().begin();
+        let error = body.write(&text(2000, b'x')).unwrap_err();
+        let expected = if errno == ENOSPC { 452 } else { 451 };
+        assert_eq!(spool.lost(&body, &error).reply().code, expected);
+        assert!(spool.stats().full.is_some(), "{errno}");
+        sim.set_room(Room { bytes: 20_000_000, inodes: 10 });
+        let looked = async {
+            while spool.stats().full.is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(if more_room_helps { 20 } else { 1 }), looked);
+        assert_eq!(told.await.is_ok(), more_room_helps, "{errno}");
+        spool.enqueue(envelope(&["b"]), Body::in_memory(text(3, b'y'))).await.unwrap();
+        assert_eq!(spool.stats().full, None);
+    }
 }
 
 #[tokio::test]

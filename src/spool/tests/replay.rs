@@ -276,7 +276,8 @@ async fn a_backlog_does_not_starve_what_is_new() {
     let servers = Servers::new();
     servers.place("user.a", "be1");
     servers.place("user.new", "be1");
-    let (spool, _disk) = open(&servers, small());
+    let policy = Policy { retry_min: 1, ..Policy::default() };
+    let (spool, _disk) = open(&servers, Options { policy, ..small() });
     // Every attempt takes what the test gives it.
     servers.0.gate.forget_permits(1 << 20);
     for _ in 0..300 {

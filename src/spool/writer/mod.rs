@@ -189,14 +189,14 @@ impl Writer {
         let id = SegmentId { number: self.next_number, salt: u64::from_le_bytes(salt) };
         let name = Path::new(Shared::SEGMENTS).join(id.file_name());
         let disk = &self.shared.disk;
-        let failed = |error: std::io::Error| SpoolError::disk("beginning a segment of the queue", &error);
+        let failed = |error: std::io::Error| SpoolError::writing("beginning a segment of the queue", &error);
         let file = disk.create(&name).map_err(failed)?;
         // A failure here harms nothing: no record is in it yet, and another try makes another file.
         self.next_number += 1;
         failpoint::reached("spool.segment.created");
         if let Err(error) = file.write_all_at(&id.header(), 0) {
             let _ = disk.remove(&name);
-            return Err(full_or(error, failed));
+            return Err(failed(error));
         }
         let synced = file.sync().and_then(|()| disk.sync_directory(Path::new(Shared::SEGMENTS)));
         if let Err(error) = synced {
@@ -325,7 +325,7 @@ impl Writer {
     /// The disk did not take a group. A full disk is survived: what was written is cut off again.
     fn refused(&mut self, batch: Batch, error: std::io::Error) -> SpoolError {
         let Some(active) = &self.active else { return SpoolError::Closed };
-        let full = full_or(error, |error| SpoolError::disk("writing the queue", &error));
+        let full = SpoolError::writing("writing the queue", &error);
         let cut = active.file.set_len(active.len);
         let error = match (full, cut) {
             (full @ SpoolError::Full(_), Ok(())) => full,
@@ -417,14 +417,5 @@ fn apply(progress: &mut Progress, change: Change) {
             }
         }
         Change::Delete | Change::Damaged(_) => {}
-    }
-}
-
-/// What a full disk, or a file that may not grow, is called; anything else is worse.
-fn full_or(error: std::io::Error, otherwise: impl Fn(std::io::Error) -> SpoolError) -> SpoolError {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    match error.kind() {
-        StorageFull | QuotaExceeded | FileTooLarge => SpoolError::Full(error.to_string().into()),
-        _ => otherwise(error),
     }
 }

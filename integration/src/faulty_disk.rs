@@ -1,0 +1,101 @@
+//! A disk that is full, or fails, under a process that runs: as root, a file system in memory and strace.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::{Child, Command};
+
+use crate::deadline::{eventually, within};
+
+/// Enough to attach to every thread, or to let go of them, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn run(program: &str, args: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(args).status().await.with_context(|| program.to_owned())?;
+    ensure!(status.success(), "{program} {args:?}: {status}");
+    Ok(())
+}
+
+/// A small file system over a directory, until it is dropped.
+#[derive(Debug)]
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Of so many KiB.
+    pub async fn over(directory: &Path, kib: u32) -> Result<Self> {
+        let size = format!("size={kib}k");
+        run("mount", &["-t", "tmpfs", "-o", &size, "small", &directory.to_string_lossy()]).await?;
+        Ok(Self(directory.to_owned()))
+    }
+
+    /// Makes it larger, or smaller.
+    pub async fn resize(&self, kib: u32) -> Result<()> {
+        run("mount", &["-o", &format!("remount,size={kib}k"), &self.0.to_string_lossy()]).await
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that is killed at this moment may still have files open.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// System calls of a process that fail as long as this lives.
+#[derive(Debug)]
+pub struct Injection {
+    strace: Child,
+    log: PathBuf,
+}
+
+impl Injection {
+    /// From now on these calls on that file fail with this error: `"fsync,fdatasync"`, `"EIO"`.
+    pub async fn begin(pid: u32, calls: &str, error: &str, file: &Path) -> Result<Self> {
+        let log = std::env::temp_dir().join(format!("ravenry-strace-{pid}-{error}-{}", fastrand::u32(..)));
+        let strace = Command::new("strace")
+            .args([
+                "-f",
+                "-qq",
+                "-e",
+                &format!("trace={calls}"),
+                "-e",
+                &format!("inject={calls}:error={error}"),
+            ])
+            .arg("-P")
+            .arg(file)
+            .arg("-o")
+            .arg(&log)
+            .args(["-p", &pid.to_string()])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("strace cannot be run: install it (apt-get install strace)")?;
+        let attached = eventually(PATIENCE, "strace at every thread", async || {
+            let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+            let all = tasks.all(|task| {
+                let status = task.and_then(|task| std::fs::read_to_string(task.path().join("status")));
+                status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+            });
+            Ok(all.then_some(()))
+        });
+        attached.await?;
+        Ok(Self { strace, log })
+    }
+
+    /// The calls work again. How many have failed.
+    pub async fn end(mut self) -> Result<usize> {
+        let pid = self.strace.id().context("strace has ended")?.to_string();
+        run("kill", &["-TERM", &pid]).await?;
+        within(PATIENCE, "strace ending", async { Ok(self.strace.wait().await?) }).await?;
+        let told = std::fs::read_to_string(&self.log)?;
+        std::fs::remove_file(&self.log)?;
+        Ok(told.matches("(INJECTED)").count())
+    }
+}
+
+/// Lets a process open files only with numbers below this one. What it has open stays open.
+pub async fn limit_open_files(pid: u32, below: u32) -> Result<()> {
+    run("prlimit", &["--pid", &pid.to_string(), &format!("--nofile={below}:")]).await
+}
