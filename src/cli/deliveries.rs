@@ -1,6 +1,7 @@
 //! The face to the MTA, wired to the frontends, the list and the queue.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,13 +47,8 @@ impl Deliveries {
         let frontends = Frontends::new(lmtp.frontends.iter().map(String::as_str), upstream_config(lmtp)?);
         let namespace = Arc::new(authority.clone());
         let replay = Replay::new(frontends.clone(), namespace.clone(), naming(lmtp));
-        let submission = config.spool.submission.as_ref();
-        spool.start(Ways {
-            backends: Arc::new(replay),
-            submission: submission
-                .map(|at| Arc::new(Submission::new(at, &servername(lmtp))) as Arc<dyn Deliver>),
-            route: route(authority),
-        });
+        let submission = submission(&config.spool, lmtp)?;
+        spool.start(Ways { backends: Arc::new(replay), submission, route: route(authority) });
         let face = Face::new(face_config(lmtp, reload)?, frontends, namespace, spool.clone());
         Ok(Some(Self { face, spool }))
     }
@@ -181,24 +177,40 @@ fn naming(lmtp: &Lmtp) -> Naming {
 }
 
 pub(super) fn upstream_config(lmtp: &Lmtp) -> Result<UpstreamConfig, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
     let upstream = &lmtp.upstream;
-    let login = match (&upstream.user, &upstream.password_file) {
-        (Some(user), Some(path)) => Some((user.clone(), Secret::read(path).map_err(|error| wrong(&error))?)),
-        _ => None,
-    };
-    let tls = upstream.tls_ca_file.as_deref().map(tls::client).transpose().map_err(|error| wrong(&error))?;
     Ok(UpstreamConfig {
-        servername: servername(lmtp),
-        login,
-        tls,
         connections: upstream.connections,
         connect_timeout: upstream.connect_timeout.get(),
         reply_timeout: upstream.reply_timeout.get(),
         delivery_timeout: upstream.delivery_timeout.get(),
         idle: upstream.idle.get(),
         probe: upstream.probe.get(),
+        ..guarded(lmtp, &upstream.user, &upstream.password_file, &upstream.tls_ca_file)?
     })
+}
+
+/// Where reports go, if anywhere.
+fn submission(spool: &config::Spool, lmtp: &Lmtp) -> Result<Option<Arc<dyn Deliver>>, Failure> {
+    let Some(address) = &spool.submission else { return Ok(None) };
+    let (user, password) = (&spool.submission_user, &spool.submission_password_file);
+    let config = guarded(lmtp, user, password, &spool.submission_tls_ca_file)?;
+    Ok(Some(Arc::new(Submission::new(address, config))))
+}
+
+/// The defaults, with a login and TLS where they are wanted.
+fn guarded(
+    lmtp: &Lmtp,
+    user: &Option<String>,
+    password_file: &Option<PathBuf>,
+    authorities: &Option<PathBuf>,
+) -> Result<UpstreamConfig, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(exit::CONFIG, error);
+    let login = match (user, password_file) {
+        (Some(user), Some(path)) => Some((user.clone(), Secret::read(path).map_err(|error| wrong(&error))?)),
+        _ => None,
+    };
+    let tls = authorities.as_deref().map(tls::client).transpose().map_err(|error| wrong(&error))?;
+    Ok(UpstreamConfig { login, tls, ..UpstreamConfig::new(servername(lmtp)) })
 }
 
 fn face_config(lmtp: &Lmtp, reload: &mut Reload) -> Result<FaceConfig, Failure> {

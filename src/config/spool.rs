@@ -1,9 +1,12 @@
 //! `[spool]`: the queue of deliveries that were accepted and could not be placed yet.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
-use super::check::Severity;
+use super::check::{Severity, secret_is_private};
 use super::{Size, Span};
+use crate::net::tls;
 use crate::spool::Address;
 use crate::spool::schedule::Policy;
 
@@ -14,6 +17,12 @@ pub struct Spool {
     /// The submission host for reports to senders, `host:port`; spoken to in SMTP. Without it what cannot be
     /// delivered is kept for a person.
     pub submission: Option<String>,
+    /// Who logs in there; nobody by default.
+    pub submission_user: Option<String>,
+    /// A file with the user's password.
+    pub submission_password_file: Option<PathBuf>,
+    /// Demand STARTTLS there, and check the certificate against these authorities (PEM).
+    pub submission_tls_ca_file: Option<PathBuf>,
     /// Who reports come from.
     pub report_from: Option<String>,
     /// How long a message is kept before it is returned.
@@ -40,6 +49,9 @@ impl Default for Spool {
     fn default() -> Self {
         Self {
             submission: None,
+            submission_user: None,
+            submission_password_file: None,
+            submission_tls_ca_file: None,
             report_from: None,
             expiry: Span::seconds(5 * 24 * 3600),
             retry_min: Span::seconds(1),
@@ -82,6 +94,7 @@ impl Spool {
             ),
             _ => {}
         }
+        self.check_login(find);
         if let Some(from) = &self.report_from
             && (!from.contains('@') || Address::new(from.clone()).is_err())
         {
@@ -99,6 +112,38 @@ impl Spool {
         }
         if self.expiry.get() < self.retry_max.get() {
             find(Severity::Error, "spool.expiry", "must be at least retry_max".into());
+        }
+    }
+
+    fn check_login(&self, find: &mut dyn FnMut(Severity, &'static str, String)) {
+        match (&self.submission_user, &self.submission_password_file) {
+            (Some(_), Some(path)) => {
+                match secret_is_private(path) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let text = format!("{} can be read by everybody: chmod 600", path.display());
+                        find(Severity::Warning, "spool.submission_password_file", text);
+                    }
+                    Err(error) => {
+                        let text = format!("{}: {error}", path.display());
+                        find(Severity::Error, "spool.submission_password_file", text);
+                    }
+                }
+                if self.submission_tls_ca_file.is_none() {
+                    let text = "without submission_tls_ca_file the password may be seen on the way";
+                    find(Severity::Warning, "spool.submission_user", text.into());
+                }
+            }
+            (None, None) => {}
+            _ => {
+                let text = "submission_user and submission_password_file come together";
+                find(Severity::Error, "spool.submission_user", text.into());
+            }
+        }
+        if let Some(authorities) = &self.submission_tls_ca_file
+            && let Err(error) = tls::client(authorities)
+        {
+            find(Severity::Error, "spool.submission_tls_ca_file", error.to_string());
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `tally` | how many recipients were answered what |
 //! | `upstream` | the frontends |
 //! | `replay` | deliveries out of the queue |
+//! | `submission` | reports to the submission host |
 
 pub mod decide;
 mod knowledge;
@@ -48,7 +49,9 @@ pub use listener::{Face, Listener};
 pub use replay::Replay;
 pub use submission::Submission;
 pub use tally::Answered;
-pub use upstream::{FrontendStatus, Frontends, Shown, Trouble, UnknownFrontend, UpstreamConfig, visit};
+pub use upstream::{
+    FrontendStatus, Frontends, Hello, Shown, Trouble, UnknownFrontend, UpstreamConfig, visit,
+};
 
 /// How the face to the MTA behaves.
 #[derive(Clone)]

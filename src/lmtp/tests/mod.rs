@@ -4,6 +4,7 @@ mod abuse;
 mod failures;
 mod frontend;
 mod frontends;
+mod guarded;
 mod login;
 mod replay;
 mod stage;

@@ -1,4 +1,4 @@
-//! One connection to a frontend.
+//! One connection to a frontend, or to the submission host.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::UpstreamConfig;
+use super::{Hello, UpstreamConfig};
 use crate::net::at_once::at_once;
 use crate::net::clock::clock_of_session;
 use crate::net::sasl::client::{Login, SaslError};
@@ -54,12 +54,12 @@ pub enum Trouble {
 
 /// A connection that has said LHLO, and logged in where that is wanted.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::lmtp) struct Connection {
     stream: Stream,
     input: BytesMut,
     decoder: ReplyDecoder,
-    pub(super) out: BytesMut,
-    pub(super) offers: Capabilities,
+    pub(in crate::lmtp) out: BytesMut,
+    pub(in crate::lmtp) offers: Capabilities,
     /// What it said to LHLO.
     hello: Vec<u8>,
     /// How long the frontend may take to answer, or to take what it is sent.
@@ -68,7 +68,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects to `host:port` and gets ready for MAIL.
-    pub(super) async fn open(address: &str, config: &UpstreamConfig) -> Result<Self, Trouble> {
+    pub(in crate::lmtp) async fn open(address: &str, config: &UpstreamConfig) -> Result<Self, Trouble> {
         let opening = Box::pin(async {
             let tcp = TcpStream::connect(address).await?;
             tcp.set_nodelay(true)?;
@@ -103,7 +103,11 @@ impl Connection {
     }
 
     async fn hello(&mut self, config: &UpstreamConfig) -> Result<(), Trouble> {
-        let reply = self.ask("LHLO", &[b"LHLO ", config.servername.as_bytes()]).await?;
+        let word = match config.hello {
+            Hello::Lhlo => "LHLO",
+            Hello::Ehlo => "EHLO",
+        };
+        let reply = self.ask(word, &[word.as_bytes(), b" ", config.servername.as_bytes()]).await?;
         self.offers = Capabilities::of(&reply);
         self.hello = reply.lines.last().map(|line| line.to_vec()).unwrap_or_default();
         Ok(())
@@ -148,19 +152,23 @@ impl Connection {
     }
 
     /// Says something that has to be answered with 2xx.
-    pub(super) async fn ask(&mut self, what: &'static str, line: &[&[u8]]) -> Result<Reply, Trouble> {
+    pub(in crate::lmtp) async fn ask(
+        &mut self,
+        what: &'static str,
+        line: &[&[u8]],
+    ) -> Result<Reply, Trouble> {
         put_line(&mut self.out, line);
         let reply = self.reply().await?;
         if reply.is_positive() { Ok(reply) } else { Err(Trouble::Refused { what, reply }) }
     }
 
     /// Writes what was collected, once there is enough of it.
-    pub(super) async fn write_enough(&mut self) -> Result<(), Trouble> {
+    pub(in crate::lmtp) async fn write_enough(&mut self) -> Result<(), Trouble> {
         if self.out.len() < WRITE { Ok(()) } else { self.flush().await }
     }
 
     /// Writes what was collected.
-    pub(super) async fn flush(&mut self) -> Result<(), Trouble> {
+    pub(in crate::lmtp) async fn flush(&mut self) -> Result<(), Trouble> {
         let late = |_| Trouble::Late("take what it was sent");
         while !self.out.is_empty() {
             let written = tokio::time::timeout(self.patience, self.stream.write_buf(&mut self.out)).await;
@@ -172,13 +180,13 @@ impl Connection {
     }
 
     /// The next reply, within the usual patience. What was collected is written first.
-    pub(super) async fn reply(&mut self) -> Result<Reply, Trouble> {
+    pub(in crate::lmtp) async fn reply(&mut self) -> Result<Reply, Trouble> {
         let until = Instant::now() + self.patience;
         self.reply_until(until).await
     }
 
     /// The next reply, until then.
-    pub(super) async fn reply_until(&mut self, until: Instant) -> Result<Reply, Trouble> {
+    pub(in crate::lmtp) async fn reply_until(&mut self, until: Instant) -> Result<Reply, Trouble> {
         self.flush().await?;
         loop {
             if let Some(reply) = self.decoder.decode(&mut self.input)? {
@@ -193,7 +201,7 @@ impl Connection {
     }
 
     /// Whether an idle connection still looks usable: nothing came and nobody hung up.
-    pub(super) async fn is_quiet(&mut self) -> bool {
+    pub(in crate::lmtp) async fn is_quiet(&mut self) -> bool {
         self.input.reserve(64);
         at_once(self.stream.read_buf(&mut self.input)).await.is_none() && self.input.is_empty()
     }
@@ -209,7 +217,7 @@ impl Connection {
     }
 
     /// Says goodbye without waiting for it.
-    pub(super) async fn quit(mut self) {
+    pub(in crate::lmtp) async fn quit(mut self) {
         put_line(&mut self.out, &[b"QUIT"]);
         self.patience = Duration::from_millis(100);
         let _ = self.flush().await;

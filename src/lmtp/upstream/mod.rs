@@ -20,6 +20,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::net::secret::Secret;
 
+pub(in crate::lmtp) use connection::Connection;
 pub use connection::Trouble;
 pub(crate) use pool::Purpose;
 pub use pool::{FrontendStatus, Frontends, UnknownFrontend};
@@ -43,9 +44,20 @@ pub async fn visit(address: &str, config: &UpstreamConfig) -> Result<Shown, Trou
     Ok(shown)
 }
 
+/// How a server is greeted, and so what it speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hello {
+    /// LMTP.
+    Lhlo,
+    /// SMTP: the submission host.
+    Ehlo,
+}
+
 /// How to speak to frontends.
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
+    /// What they speak.
+    pub hello: Hello,
     /// What we call ourselves in LHLO.
     pub servername: String,
     /// Who logs in, with what; nobody where frontends trust us (`lmtpd -a`).
@@ -70,6 +82,7 @@ impl UpstreamConfig {
     /// The defaults.
     pub fn new(servername: impl Into<String>) -> Self {
         Self {
+            hello: Hello::Lhlo,
             servername: servername.into(),
             login: None,
             tls: None,
