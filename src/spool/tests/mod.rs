@@ -4,14 +4,17 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod formats;
 mod kill;
 mod replay;
 mod report;
+mod segments;
 mod sim;
 
 use std::sync::Arc;
 
 use super::*;
+use crate::spool;
 
 /// A message of so many bytes.
 fn text(len: usize, fill: u8) -> Vec<u8> {
