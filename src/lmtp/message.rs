@@ -225,6 +225,7 @@ impl Message {
                 (Decision::Queue, None)
             });
         }
+        self.tell_queue(&decisions);
         let queued = self.enqueue(&decisions, text, origin, arrival_unix_ms).await;
         decisions
             .into_iter()
@@ -243,6 +244,21 @@ impl Message {
                 (reply, Outcome::Answered(code))
             })
             .collect()
+    }
+
+    /// Where new mail is taken, old mail is taken, too.
+    fn tell_queue(&self, decisions: &[(Decision, Option<Reply>)]) {
+        let spool = &self.context.spool;
+        if spool.is_empty() {
+            return;
+        }
+        for (taken, (decision, _)) in self.taken.iter().zip(decisions) {
+            if matches!(decision, Decision::Pass(reply) if reply.is_positive())
+                && let Some(mailbox) = self.context.directory.target(&taken.path).name()
+            {
+                spool.reached(mailbox);
+            }
+        }
     }
 
     async fn enqueue(

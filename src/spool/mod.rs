@@ -415,6 +415,16 @@ impl Spool {
         self.tell(Event::Wake(wake));
     }
 
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.handle.shared.index().len() == 0
+    }
+
+    /// A new message for this mailbox was delivered past the queue: what waits for its backend may be tried.
+    pub fn reached(&self, mailbox: &MailboxName) {
+        self.tell(Event::Reached(mailbox.clone()));
+    }
+
     /// Works off the queue from now on, on the current runtime, until the last handle is dropped. Only the
     /// first call counts.
     pub fn start(&self, ways: Ways) {

@@ -27,6 +27,8 @@ pub(super) enum Event {
     /// A new message, with its recipients' mailboxes.
     Queued(QueueId, Box<[Option<MailboxName>]>),
     Wake(Wake),
+    /// A new message for this mailbox was delivered: its backend is there.
+    Reached(MailboxName),
     /// Forgotten or held: nothing more is tried.
     Out(QueueId),
     /// Released, or to be tried at once.
@@ -154,6 +156,7 @@ impl Replay {
             Event::Wake(Wake::All) => self.schedule.wake_all(),
             Event::Wake(Wake::Destination(server)) => self.schedule.wake(&Destination::Backend(server)),
             Event::Wake(Wake::Mailbox(name)) => self.look_again(&name).await,
+            Event::Reached(name) => self.schedule.reached(&self.courier.destination(Some(&name))),
             Event::Out(id) => self.schedule.forget(id),
             Event::Settling(id, destination) => self.schedule.settling(id, &destination),
             Event::In(id) => {

@@ -14,8 +14,6 @@ mod transaction;
 
 use std::time::Duration;
 
-use connection::Connection;
-
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::net::secret::Secret;

@@ -9,35 +9,58 @@ use crate::spool::{Destination, QueueId};
 const FAILURES: usize = 3;
 /// Every so many-th place is the newest's.
 const NEWEST_EVERY: u32 = 4;
-/// A message that has failed more often because of the destination is itself suspected, and not ready again
-/// just because others succeed.
+/// A message that has failed more often because of the destination is not ready again just because others
+/// succeed.
 const SUSPICIOUS: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) destination: Destination,
-    /// The attempts of jobs that may begin.
-    pub(super) ready: BTreeMap<QueueId, u32>,
+    /// Jobs that may begin.
+    pub(super) ready: BTreeMap<QueueId, Job>,
     pub(super) later: BTreeMap<QueueId, Later>,
     pub(super) running: BTreeMap<QueueId, Running>,
     /// How many of the running have their outcome.
     pub(super) settling: usize,
     breaker: Breaker,
     begun: u32,
+    /// Counts what the destination has answered, whatever it was; never 0.
+    answers: u32,
+}
+
+/// What is remembered of a job from one attempt to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Job {
+    pub(super) attempts: u32,
+    /// The lane's answers when this last failed because of the destination; 0 if it did not.
+    failed_at: u32,
+    /// It failed twice because of the destination, which answered others in between: so it is not the
+    /// destination, and no reason to stop trying others.
+    suspect: bool,
+}
+
+impl Job {
+    pub(super) fn new(attempts: u32) -> Self {
+        Self { attempts, ..Self::default() }
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect
+    }
 }
 
 /// A job that waits for its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Later {
     pub(super) due: u64,
-    pub(super) attempts: u32,
+    pub(super) job: Job,
     /// It failed because of the destination.
     pub(super) unreachable: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Running {
-    pub(super) attempts: u32,
+    pub(super) job: Job,
     /// Something came back meanwhile.
     pub(super) woken: bool,
     pub(super) forgotten: bool,
@@ -69,6 +92,7 @@ impl Lane {
             settling: 0,
             breaker: CLOSED,
             begun: 0,
+            answers: 1,
         }
     }
 
@@ -86,7 +110,7 @@ impl Lane {
         if self.is_busy(policy) {
             return None;
         }
-        if !matches!(self.breaker, Breaker::Closed { .. })
+        if self.is_open()
             && let Some(id) = self.oldest().filter(|id| now >= expires(*id, policy))
         {
             let due = self.later.remove(&id).map(|later| later.due);
@@ -99,14 +123,28 @@ impl Lane {
             Breaker::Open { until, failures } if now >= until => Some(failures),
             Breaker::Open { .. } | Breaker::Probing { .. } => return None,
         };
-        let newest = probing.is_none() && self.begun % NEWEST_EVERY == NEWEST_EVERY - 1;
-        let (id, attempts) = if newest { self.ready.pop_last() } else { self.ready.pop_first() }?;
+        let newest = match probing {
+            // Were it always the oldest: it may be one that fails everywhere.
+            Some(failures) => failures % 2 == 0,
+            None => self.begun % NEWEST_EVERY == NEWEST_EVERY - 1,
+        };
+        let (id, job) = if newest { self.ready.pop_last() } else { self.ready.pop_first() }?;
         self.begun = self.begun.wrapping_add(1);
         if let Some(failures) = probing {
             self.breaker = Breaker::Probing { failures };
         }
-        self.running.insert(id, Running { attempts, ..Running::default() });
+        self.running.insert(id, Running { job, ..Running::default() });
         Some((id, None))
+    }
+
+    /// What an attempt makes of a job that goes on.
+    pub(super) fn after(&self, job: Job, outcome: Outcome) -> Job {
+        let next = Job::new(job.attempts.saturating_add(1));
+        if outcome != Outcome::Unreachable {
+            return next;
+        }
+        let others_were_answered = job.failed_at != 0 && job.failed_at != self.answers;
+        Job { failed_at: self.answers, suspect: job.suspect || others_were_answered, ..next }
     }
 
     fn is_busy(&self, policy: &Policy) -> bool {
@@ -134,13 +172,13 @@ impl Lane {
         &mut self,
         now: u64,
         id: QueueId,
-        given_up: bool,
+        suspect: bool,
         outcome: Outcome,
         policy: &Policy,
         random: &mut fastrand::Rng,
     ) -> bool {
-        if given_up {
-            return false;
+        if outcome != Outcome::Unreachable {
+            self.answers = self.answers.checked_add(1).unwrap_or(1);
         }
         let failures = match (&mut self.breaker, outcome) {
             (Breaker::Closed { failed }, Outcome::Settled | Outcome::Deferred) => {
@@ -152,6 +190,7 @@ impl Lane {
                 self.breaker = CLOSED;
                 return true;
             }
+            (Breaker::Closed { .. }, Outcome::Unreachable) if suspect => return false,
             (Breaker::Closed { failed }, Outcome::Unreachable) => {
                 if !failed.contains(&id) {
                     failed.push(id);
@@ -167,6 +206,10 @@ impl Lane {
         let wait = backoff(failures, policy.retry_min, policy.probe_max, random);
         self.breaker = Breaker::Open { until: now + wait, failures };
         false
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.breaker, Breaker::Closed { .. })
     }
 
     /// The destination is back.
@@ -185,7 +228,7 @@ impl Lane {
 
     /// Whether a job that waits failed because of the destination, as far as one can tell.
     pub(super) fn is_unsuspected(later: &Later) -> bool {
-        later.unreachable && later.attempts < SUSPICIOUS
+        later.unreachable && later.job.attempts < SUSPICIOUS
     }
 
     /// When the next message may be tried although the breaker is open.
@@ -211,7 +254,7 @@ impl Lane {
             ready: self.ready.len(),
             later: self.later.len(),
             running: self.running.len().saturating_sub(self.settling),
-            open: !matches!(self.breaker, Breaker::Closed { .. }),
+            open: self.is_open(),
         }
     }
 }

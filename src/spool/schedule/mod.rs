@@ -17,6 +17,7 @@
 //! - Three different messages in a row that failed because of the destination open its *breaker*: from then on
 //!   one message at a time is tried, the next one each time, at growing distances. The first that gets an
 //!   answer closes the breaker, and all who failed because of the destination are ready again.
+//! - A message that fails although others are answered is *suspect*: it opens no breaker any more.
 //! - An event ("it is back") closes breakers and ends waits at once; timers are for what no event tells.
 //! - What is older than the expiry is given up after a failed attempt, or while the breaker is open.
 
@@ -26,7 +27,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lane::{Lane, Later};
+use lane::{Job, Lane, Later};
 
 use super::{Destination, QueueId};
 
@@ -138,7 +139,7 @@ impl Schedule {
         if let Some(lane) = self.lanes.get_mut(number)
             && !lane.knows(id)
         {
-            lane.ready.insert(id, attempts);
+            lane.ready.insert(id, Job::new(attempts));
         }
     }
 
@@ -148,7 +149,7 @@ impl Schedule {
         if let Some(lane) = self.lanes.get_mut(number)
             && !lane.knows(id)
         {
-            lane.later.insert(id, Later { due, attempts, unreachable: false });
+            lane.later.insert(id, Later { due, job: Job::new(attempts), unreachable: false });
             self.timers.insert((due, number, id));
         }
     }
@@ -210,7 +211,7 @@ impl Schedule {
             if let Some(lane) = self.lanes.get_mut(number)
                 && let Some(later) = lane.later.remove(&id)
             {
-                lane.ready.insert(id, later.attempts);
+                lane.ready.insert(id, later.job);
             }
         }
     }
@@ -240,7 +241,10 @@ impl Schedule {
             true => lane.settling = lane.settling.saturating_sub(1),
             false => self.running = self.running.saturating_sub(1),
         }
-        let closed = lane.judge(now, id, running.given_up, outcome, &self.policy, &mut self.random);
+        let job = lane.after(running.job, outcome);
+        // Given up without an attempt: that says nothing of the destination.
+        let closed = !running.given_up
+            && lane.judge(now, id, job.is_suspect(), outcome, &self.policy, &mut self.random);
         if closed {
             self.release(number, Lane::is_unsuspected);
         }
@@ -248,12 +252,11 @@ impl Schedule {
         if outcome == Outcome::Settled || running.forgotten {
             return;
         }
-        let attempts = running.attempts.saturating_add(1);
         let wait = match running.woken {
             true => self.policy.retry_min,
-            false => backoff(attempts, self.policy.retry_min, self.policy.retry_max, &mut self.random),
+            false => backoff(job.attempts, self.policy.retry_min, self.policy.retry_max, &mut self.random),
         };
-        let later = Later { due: now + wait, attempts, unreachable: outcome == Outcome::Unreachable };
+        let later = Later { due: now + wait, job, unreachable: outcome == Outcome::Unreachable };
         self.timers.insert((later.due, number, id));
         lane.later.insert(id, later);
     }
@@ -261,7 +264,7 @@ impl Schedule {
     /// Something that concerns all is back: nothing that was tried waits any more.
     pub fn wake_all(&mut self) {
         for number in 0..self.lanes.len() {
-            self.release(number, |later| later.attempts > 0);
+            self.release(number, |later| later.job.attempts > 0);
             if let Some(lane) = self.lanes.get_mut(number) {
                 lane.wake();
             }
@@ -277,12 +280,20 @@ impl Schedule {
         }
     }
 
+    /// Somebody else got an answer there: as [`Self::wake`], where it was thought to be lost.
+    pub fn reached(&mut self, destination: &Destination) {
+        let number = self.numbers.get(destination).copied();
+        if number.and_then(|number| self.lanes.get(number)).is_some_and(Lane::is_open) {
+            self.wake(destination);
+        }
+    }
+
     /// The jobs of one message wait no more.
     pub fn wake_message(&mut self, id: QueueId) {
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(later) = lane.later.remove(&id) {
                 self.timers.remove(&(later.due, number, id));
-                lane.ready.insert(id, later.attempts);
+                lane.ready.insert(id, later.job);
             }
             if let Some(running) = lane.running.get_mut(&id) {
                 running.woken = true;
@@ -295,7 +306,7 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(number) else { return };
         for (id, later) in lane.take_later(whom) {
             self.timers.remove(&(later.due, number, id));
-            lane.ready.insert(id, later.attempts);
+            lane.ready.insert(id, later.job);
         }
     }
 

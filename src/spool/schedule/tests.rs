@@ -280,3 +280,45 @@ fn a_job_that_only_has_to_be_written_down_gives_its_place_to_the_next() {
     schedule.done(0, id(2), &lane, Outcome::Settled);
     assert!(begins(&mut schedule));
 }
+
+/// The destination is lost and back. Three messages break every session at once, the oldest of all; the others take
+/// a tenth of a second each.
+#[test]
+fn messages_that_break_every_session_hold_up_nobody() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    (0..400).for_each(|n| schedule.add(id(n), &lane, 0));
+    for n in begin_all(&mut schedule, BORN) {
+        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
+    }
+    let (back, mut under_way, mut settled) = (BORN + 60_000, BTreeSet::new(), 0);
+    let mut now = back;
+    while settled < 397 {
+        for n in begin_all(&mut schedule, now) {
+            under_way.insert((now + if n < 3 { 1 } else { 100 }, n));
+        }
+        let ends = under_way.first().map(|(at, _)| *at);
+        now = [ends, schedule.next_due()].into_iter().flatten().min().unwrap().max(now);
+        while let Some((at, n)) = under_way.first().copied().filter(|(at, _)| *at <= now) {
+            under_way.remove(&(at, n));
+            settled += usize::from(n >= 3);
+            let outcome = if n < 3 { Outcome::Unreachable } else { Outcome::Settled };
+            schedule.done(now, id(n), &lane, outcome);
+        }
+        // Five seconds of work at eight places, and at most two tries until one is answered.
+        assert!(now < back + 15_000, "{settled} after {} ms", now - back);
+    }
+}
+
+#[test]
+fn mail_that_reaches_a_destination_opens_the_way_for_what_waits() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
+    for n in begin_all(&mut schedule, BORN) {
+        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
+    }
+    assert!(begin_all(&mut schedule, BORN + 1).is_empty());
+    schedule.reached(&backend("b"));
+    assert!(begin_all(&mut schedule, BORN + 1).is_empty());
+    schedule.reached(&lane);
+    assert_eq!(begin_all(&mut schedule, BORN + 1).len(), 8);
+}
