@@ -111,6 +111,7 @@ async fn accept(ground: &Ground, scale: Scale, out: &mut String) -> Result<()> {
         within: Some(ground.directory("ravenry")?),
         beside: Some(murder.mta.pid().await?),
         binary: ground.binary.clone(),
+        ..Site::default()
     };
     let settings = Settings {
         listen: at(3905),
