@@ -206,7 +206,7 @@ async fn memory(ravenry: &mut Ravenry, address: SocketAddr, messages: usize, out
     writeln!(out, "\n| messages queued | Ravenry's memory (VmRSS), KiB |\n|---:|---:|")?;
     let queued = async |ravenry: &Ravenry| {
         let status = ravenry.status().await?;
-        status["queue"]["messages"].as_u64().context("no queue")
+        status.pointer("/queue/messages").and_then(serde_json::Value::as_u64).context("no queue")
     };
     writeln!(out, "| {} | {} |", queued(ravenry).await?, ravenry.resident()?)?;
     let parts = 10;
@@ -226,7 +226,9 @@ async fn memory(ravenry: &mut Ravenry, address: SocketAddr, messages: usize, out
     ravenry.kill().await?;
     let started = Instant::now();
     ravenry.launch().await?;
-    let is = |status: &serde_json::Value| status["queue"]["messages"].as_u64() == Some(expected);
+    let is = |status: &serde_json::Value| {
+        status.pointer("/queue/messages").and_then(serde_json::Value::as_u64) == Some(expected)
+    };
     ravenry.wait_for(PATIENCE, "all messages", is).await?;
     let took = started.elapsed();
     writeln!(

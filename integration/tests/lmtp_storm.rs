@@ -87,7 +87,7 @@ async fn all_stored(murder: &Murder) -> Result<HashMap<String, usize>> {
 /// When the copies of a message came to us and to the mailbox.
 async fn copies(murder: &Murder, id: &str) -> Result<String> {
     let n: usize = id.parse()?;
-    let backend = murder.backends()[n % USERS % 2];
+    let backend = murder.backends().into_iter().nth(n % USERS % 2).context("no backend")?;
     let mut imap = backend.imap(&user(n)).await?;
     imap.select("INBOX").await?.ok()?;
     let found = imap.run(&format!("SEARCH HEADER Message-ID storm-{id}@")).await?.untagged.concat();
