@@ -27,6 +27,10 @@ struct Story {
     accepted: Vec<String>,
 }
 
+fn queued(status: &serde_json::Value) -> Option<u64> {
+    status.pointer("/queue/messages")?.as_u64()
+}
+
 /// A message of some 45 KB, or of so many times as much.
 fn long(id: &str, times: usize) -> String {
     let line = format!("{}\r\n", "x".repeat(76));
@@ -88,7 +92,7 @@ impl Story {
         let (murder, ravenry) = (&self.post.stage.murder, &self.post.stage.ravenry);
         murder.be1.start_cyrus().await?;
         murder.be1.wait_until_up().await?;
-        ravenry.wait_for(DELIVERED, "an empty queue", |status| status["queue"]["messages"] == 0).await?;
+        ravenry.wait_for(DELIVERED, "an empty queue", |status| queued(status) == Some(0)).await?;
         let mut alice = murder.be1.imap("alice").await?;
         alice.select("INBOX").await?.ok()?;
         let fetched = alice.run("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])").await?.untagged.concat();
@@ -132,7 +136,7 @@ impl Story {
         ensure!(bob.verdict().is_ok(), "{bob:?}");
         // What had its 250 is there after the power failed, on a disk that is still full.
         self.restart().await?;
-        let is = |status: &serde_json::Value| status["queue"]["messages"] == taken;
+        let is = |status: &serde_json::Value| queued(status) == Some(taken as u64);
         self.post.stage.ravenry.wait_for(DELIVERED, &format!("{taken} queued messages"), is).await?;
         self.all_arrive().await?;
         self.gauge("ravenry_queue_accepting", 1).await

@@ -120,7 +120,7 @@ async fn new_mail(post: &Post, left: usize) -> Result<(usize, Duration)> {
         ensure!(delivery.verdict().is_ok(), "{delivery:?}");
         ensure!(!delivery.verdict().lines.concat().contains("Queued"), "{delivery:?}");
         let status = post.stage.ravenry.status().await?;
-        if status["queue"]["messages"] == left {
+        if status.pointer("/queue/messages").and_then(|count| count.as_u64()) == Some(left as u64) {
             return Ok((count, slowest));
         }
     }
