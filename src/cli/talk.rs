@@ -100,9 +100,12 @@ impl<'a> Talk<'a> {
                 meter.show(&progress);
                 Ok(())
             }
-            Heard::Item(value) => item(serde_json::from_value(value)?),
+            Heard::Item(value) => {
+                meter.clear();
+                item(serde_json::from_value(value)?)
+            }
         });
-        meter.end();
+        meter.clear();
         let answer = answer.map_err(|error| match error {
             AskError::NotRunning { .. } | AskError::Refused(_) => Failure::new(exit::UNAVAILABLE, error),
             AskError::Garbled(_) | AskError::Output(_) => Failure::new(exit::SOFTWARE, error),
@@ -179,9 +182,11 @@ impl Meter {
         }
     }
 
-    fn end(&self) {
-        if self.shown.is_some() && std::io::stderr().is_terminal() {
-            eprintln!();
+    /// Gives the line back that progress was shown on.
+    fn clear(&mut self) {
+        if self.width > 0 {
+            eprint!("\r{:width$}\r", "", width = self.width);
+            self.width = 0;
         }
     }
 }

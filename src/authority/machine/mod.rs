@@ -368,8 +368,9 @@ impl Machine {
         self.next += 1;
         let id = SendId(self.next);
         self.sends.insert(id, (name.clone(), self.era));
+        let deadline =
+            if let Busy::Replaying(_) = busy { self.replay_deadline() } else { self.deadline(now) };
         self.occupy(name, busy);
-        let deadline = self.deadline(now);
         self.out.push(Decision::Send(id, write, deadline));
     }
 

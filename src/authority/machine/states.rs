@@ -21,7 +21,15 @@ impl Machine {
 
     pub(super) fn deadline(&self, now: Now) -> Duration {
         let tripped = self.last_trip.is_some_and(|trip| now.since_start.saturating_sub(trip) < AFTER_A_TRIP);
-        let patience = if tripped { self.policy.short_deadline } else { self.policy.deadline };
+        self.at_least(if tripped { self.policy.short_deadline } else { self.policy.deadline })
+    }
+
+    /// For what no caller waits for: a master that is given everything is busy, and not lost.
+    pub(super) fn replay_deadline(&self) -> Duration {
+        self.at_least(self.policy.deadline)
+    }
+
+    fn at_least(&self, patience: Duration) -> Duration {
         // The master holds its lock while it sends its list to anybody; but the caller has its own patience,
         // and what the master did not answer is still to be decided here.
         if !kept(Rule::EveryWaitIsBounded) {

@@ -8,7 +8,7 @@ use crate::admin::{Ended, For};
 use crate::authority::machine::{Progress, Task};
 use crate::authority::task::Order;
 
-/// How long the master may take to begin with its list.
+/// How long the master may take to begin with its list, and to come back when it was lost.
 const BEGIN: Duration = Duration::from_secs(60);
 
 /// Makes the master's list ours. `removals` is the number of names that the person has confirmed.
@@ -64,19 +64,31 @@ async fn carry_out(desk: &Desk, task: Task, wanted: For, replies: &Replies) -> R
 async fn watch(desk: &Desk, replies: &Replies) -> Result<(), String> {
     let mut standing = desk.authority.standing();
     let began = Instant::now();
-    let mut most = 0;
+    let (mut done, mut most, mut lost) = (0, 0, None);
     loop {
         let now = standing.borrow_and_update().clone();
+        if !matches!(now.progress, Some(Progress::Interrupted(..))) {
+            lost = None;
+        }
         match now.progress {
             Some(Progress::Done(_)) | None => return Ok(()),
             Some(Progress::Failed(_, why)) => return Err(why),
-            Some(Progress::Interrupted(_, why)) => {
+            Some(Progress::Interrupted(_, why))
+                if lost.get_or_insert_with(Instant::now).elapsed() > BEGIN =>
+            {
                 return Err(format!("the master was lost; the reseed goes on when it is back: {why}"));
             }
+            Some(Progress::Interrupted(..)) => {
+                replies.progress(
+                    "names given to the master, which was lost and is awaited",
+                    done,
+                    Some(most),
+                );
+            }
             Some(Progress::Running(_)) => {
-                most = most.max(now.replaying);
-                let done = most.saturating_sub(now.replaying);
-                replies.progress("names given to the master", done as u64, Some(most as u64));
+                most = most.max(now.replaying as u64);
+                done = most.saturating_sub(now.replaying as u64);
+                replies.progress("names given to the master", done, Some(most));
             }
             Some(Progress::Waiting(_)) if began.elapsed() > BEGIN => {
                 let why = now.last_error.unwrap_or_else(|| "the master does not send its list".into());
