@@ -23,6 +23,7 @@ pub mod postbox;
 pub mod queue_bench;
 pub mod ravenry;
 pub mod relay;
+pub mod runbook;
 pub mod sight;
 pub mod stage;
 pub mod storm;

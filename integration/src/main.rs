@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{bench, capture, demo, lmtp_bench, queue_bench};
+use ravenry_integration::{bench, capture, demo, lmtp_bench, queue_bench, runbook};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -35,6 +35,8 @@ enum Chore {
         #[arg(long)]
         suite: Vec<Suite>,
     },
+    /// Write what docs/recovery.md shows, from a real run.
+    Recovery,
     /// Take the pictures of the documentation.
     Pictures,
     /// Show on screen what an outage of the master does, with Ravenry and without it.
@@ -81,6 +83,7 @@ async fn main() -> Result<ExitCode> {
                 capture::dumps::capture(suite).await?;
             }
         }
+        Chore::Recovery => runbook::record().await?,
         Chore::Pictures => capture::pictures::take().await?,
         Chore::Demo => return demo::run().await,
         Chore::BenchLmtp { quick } => {

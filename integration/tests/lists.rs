@@ -36,6 +36,31 @@ async fn import(ravenry: &Ravenry, file: &Path, more: &[&str]) -> Result<Output>
     ravenry.cli(&[&["list", "import", "--yes", file], more].concat()).await
 }
 
+/// Every command that reads or changes the list can answer scripts.
+async fn everything_speaks_json(ravenry: &Ravenry, dir: &Path) -> Result<()> {
+    let copy = dir.join("copy.redb").display().to_string();
+    let file = dir.join("own.jsonl").display().to_string();
+    for command in [
+        ["plan"].as_slice(),
+        &["conflicts", "list"],
+        &["history", "user.alice"],
+        &["list", "find", "user.alice"],
+        &["list", "import", &file],
+        &["backup", &copy],
+        &["status"],
+        &["reseed"],
+    ] {
+        let yes: &[&str] = if command == ["status"] { &["--json"] } else { &["--json", "--yes"] };
+        let said = ravenry.cli(&[command, yes].concat()).await?.success()?.stdout;
+        let parsed = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>();
+        let count =
+            parsed.collect::<Result<Vec<_>, _>>().with_context(|| format!("{command:?}: {said}"))?.len();
+        ensure!(count > 0 || command == ["conflicts", "list"], "{command:?} says nothing");
+        ravenry.wait_for_state("following", SOON).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() -> Result<()> {
     let mut stage = Stage::start(Plan::chosen()?, "").await?;
@@ -56,8 +81,18 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
     let elsewhere = SocketAddr::from(([127, 0, 0, 1], 0));
     for (file, text) in files {
         let ravenry = empty(elsewhere).await?;
-        let missing = ravenry.cli(&["plan"]).await?;
-        ensure!(missing.exit == 69 && missing.said().contains("there is no list yet"), "{missing:?}");
+        for command in [
+            ["plan"].as_slice(),
+            &["reseed", "--yes"],
+            &["accept", "--yes"],
+            &["audit"],
+            &["list", "export"],
+            &["list", "find", "user.alice"],
+        ] {
+            let missing = ravenry.cli(command).await?;
+            ensure!(missing.exit == 69 && missing.said().contains("there is no list yet"), "{missing:?}");
+            ensure!(missing.said().contains("the master at 127.0.0.1:9 cannot be read"), "{missing:?}");
+        }
         let half = text.get(..text.len() / 2).context("half of it")?;
         let broken = import(&ravenry, &write(dir.path(), "half", half)?, &[]).await?;
         ensure!(broken.exit != 0 && broken.said().contains("line "), "{file}: {broken:?}");
@@ -68,9 +103,19 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
         ravenry.stop().await?;
     }
 
+    everything_speaks_json(&stage.ravenry, dir.path()).await?;
+    let file = dir.path().join("own.jsonl").display().to_string();
+    let fe1 = murder.fe1.mupdate_address().to_string();
+    for command in
+        [["reseed"].as_slice(), &["accept"], &["list", "import", &file], &["list", "learn", "--from", &fe1]]
+    {
+        let unsure = stage.ravenry.cli(command).await?;
+        ensure!(unsure.exit == NOT_CONFIRMED, "{command:?} did not ask: {unsure:?}");
+    }
+    ensure!(stage.ravenry.status().await?["state"] == "following", "something was done unasked");
+
     // Learned from a frontend that goes on working.
     let ravenry = empty(elsewhere).await?;
-    let fe1 = murder.fe1.mupdate_address().to_string();
     ravenry.cli(&["list", "learn", "--from", &fe1, "--yes"]).await?.success()?;
     assert_eq!(exported(&ravenry, "jsonl").await?, list);
     // What another dump has more is added; what it has less, or otherwise, changes nothing.
