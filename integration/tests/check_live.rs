@@ -193,7 +193,11 @@ async fn certificates(live: &Live) -> Result<()> {
         fe1.write("/etc/tls.crt", &certificate.pem()).await?;
         fe1.write("/etc/tls.key", &key.serialize_pem()).await?;
         if number == 0 {
-            live.reconfigured(fe1, "tls_server_cert: /etc/tls.crt\ntls_server_key: /etc/tls.key\n").await?;
+            live.reconfigured(
+                fe1,
+                "tls_server_cert: /etc/tls.crt\ntls_server_key: /etc/tls.key\nallowstarttls: yes\n",
+            )
+            .await?;
         } else {
             fe1.stop_cyrus().await?;
             fe1.start_cyrus().await?;

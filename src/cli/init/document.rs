@@ -96,9 +96,12 @@ fn mupdate(out: &mut Document, hosts: &[Host], choice: &Choice, files: &Files) {
         out.remark("The frontends' own mupdate: a backend gets its OK once they have stored the change.");
         out.key("frontends", slaves);
     }
-    if hosts.iter().any(forces_plain) {
-        out.remark("`force_sasl_client_mech` makes hosts use PLAIN.");
+    if choice.plain || hosts.iter().any(forces_plain) {
+        out.remark("For hosts without SCRAM, or whose `force_sasl_client_mech` makes them use PLAIN.");
         out.key("allow_plaintext", true);
+    } else {
+        out.remark("For hosts whose Cyrus SASL has no SCRAM (no libscram.so, as on Debian 11): they can only use PLAIN.");
+        out.line("#allow_plaintext = true");
     }
 }
 

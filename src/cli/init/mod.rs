@@ -46,6 +46,10 @@ pub(super) struct Init {
     /// Serve mail clients, too: the section [imap] is in use, and not only prepared.
     #[arg(long)]
     imap: bool,
+    /// Let hosts log in with PLAIN in clear: those whose Cyrus SASL has no SCRAM (Debian 11) have nothing else that
+    /// Ravenry speaks. Look for libscram.so.
+    #[arg(long)]
+    plain: bool,
     /// Overwrite what is there.
     #[arg(long)]
     force: bool,
@@ -58,6 +62,7 @@ struct Choice {
     listen: SocketAddr,
     lmtp: bool,
     imap: bool,
+    plain: bool,
 }
 
 pub(super) fn run(config: &Path, init: &Init) -> Result<(), Failure> {
@@ -67,6 +72,7 @@ pub(super) fn run(config: &Path, init: &Init) -> Result<(), Failure> {
         listen: init.listen,
         lmtp: init.lmtp,
         imap: init.imap,
+        plain: init.plain,
     };
     let murder = Murder::of(&hosts, &choice.name).map_err(|why| Failure::new(exit::DATA, why))?;
     let files = Files::beside(config);

@@ -112,6 +112,8 @@ fn ports_names_and_logins_are_those_of_the_files() {
     assert!(!lmtp.names.unixhierarchysep);
     assert!(config.imap.unwrap().allow_plaintext);
     assert!(!config.mupdate.allow_plaintext, "Cyrus prefers SCRAM");
+    stage.init(&["fe1"], &["--force", "--plain"]).ok().unwrap();
+    assert!(Config::load(&stage.config()).unwrap().mupdate.allow_plaintext);
 }
 
 #[test]
@@ -156,6 +158,7 @@ fn told(stage: &Stage, names: &[&str]) -> String {
         listen: ([0, 0, 0, 0], 3905).into(),
         lmtp: false,
         imap: false,
+        plain: false,
     };
     let murder = Murder::of(&hosts, &choice.name).unwrap();
     changes::text(&hosts, &murder, &choice, &Files::beside(&stage.config()))

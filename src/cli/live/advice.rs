@@ -72,7 +72,7 @@ pub(super) fn mechanism(who: &Who, text: String) -> Result {
 /// STARTTLS is demanded here and not offered there.
 pub(super) fn no_tls(who: &Who, text: String) -> Result {
     let advice = "It has no certificate (`tls_server_cert`, `tls_server_key`), or STARTTLS is switched off \
-                  (`allowstarttls`, off by default from 3.12); or take the file of authorities out of the configuration.";
+                  (`allowstarttls`, off by default in newer releases); or take the file of authorities out of the configuration.";
     Result::error(who, text, exit::CONFIG, advice)
 }
 
