@@ -40,10 +40,10 @@ pub(super) struct Init {
     /// Where the murder is listened for.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:3905")]
     listen: SocketAddr,
-    /// Take deliveries from the MTA, too: the section [lmtp] is in use, and not only prepared.
+    /// Take deliveries from the MTA, too: the section lmtp is in use, and not only prepared.
     #[arg(long)]
     lmtp: bool,
-    /// Serve mail clients, too: the section [imap] is in use, and not only prepared.
+    /// Serve mail clients, too: the section imap is in use, and not only prepared.
     #[arg(long)]
     imap: bool,
     /// Let hosts log in with PLAIN in clear: those whose Cyrus SASL has no SCRAM (Debian 11) have nothing else that
