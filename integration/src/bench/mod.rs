@@ -78,7 +78,11 @@ pub async fn run(measure: Measure, scale: Scale) -> Result<Report> {
     if small.into_iter().any(|part| measure.includes(part)) {
         let stage = Stage::start(&ground, scale.small_list).await?;
         report.cyrus = Some(stage.version().await?);
-        // First: what the others make while standing in would have to be replayed, too.
+        // First: the master is emptied, and Ravenry holds its list then and no more.
+        if measure.includes(Measure::Reseed) {
+            report.rows.extend(reseed::measure(&stage, &scale).await?);
+        }
+        // Before the others: what they make while standing in would have to be replayed, too.
         if measure.includes(Measure::Replay) {
             report.rows.push(replay::measure(&stage, &scale).await?);
         }
@@ -87,10 +91,6 @@ pub async fn run(measure: Measure, scale: Scale) -> Result<Report> {
         }
         if measure.includes(Measure::Delay) {
             report.rows.extend(delay::measure(&stage, &scale).await?);
-        }
-        // Last: it leaves neither of them standing in.
-        if measure.includes(Measure::Reseed) {
-            report.rows.extend(reseed::measure(&stage, &scale).await?);
         }
         stage.stop().await?;
     }

@@ -33,13 +33,8 @@ pub(super) async fn measure(stage: &Stage, scale: &Scale) -> Result<Vec<Row>> {
     )
     .worst();
     let ravenry = stage.standing_in();
-    // What other measures made is not part of it.
-    stage.fill_master(list).await?;
-    for ravenry in stage.ravenries() {
-        ravenry.cli(&["follow"]).await?.success()?;
-        ravenry.cli_within(PATIENCE, &["accept", "--yes"]).await?;
-        ravenry.wait_for_state("following", PATIENCE).await?;
-    }
+    ravenry.cli(&["follow"]).await?.success()?;
+    ravenry.wait_for_state("following", PATIENCE).await?;
     for round in 0..scale.long_rounds {
         stage.fill_master(0).await?;
         for ravenry in stage.ravenries() {
@@ -75,5 +70,7 @@ pub(super) async fn measure(stage: &Stage, scale: &Scale) -> Result<Vec<Row>> {
             ensure!(plan.exit == 0, "it differs from the master: {}", plan.stderr);
         }
     }
+    ravenry.cli(&["stand-in"]).await?.success()?;
+    ravenry.wait_for_state("standing-in", PATIENCE).await?;
     Ok(vec![guard, rate, peak])
 }
