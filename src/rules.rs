@@ -62,25 +62,38 @@ mod switch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
+    //! For tests of what the code says of itself.
+
     use std::path::Path;
 
-    fn sources(dir: &Path, text: &mut String) {
-        for entry in std::fs::read_dir(dir).unwrap() {
+    /// Every source in and below a directory of the repository, in one text.
+    pub(crate) fn sources(directory: &str) -> String {
+        let mut text = String::new();
+        gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut text);
+        text
+    }
+
+    fn gather(directory: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                sources(&path, text);
+                gather(&path, text);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 text.push_str(&std::fs::read_to_string(path).unwrap());
             }
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::sources;
 
     /// Every rule has a test named after it, and one that shows that its absence would be noticed.
     #[test]
     fn every_rule_has_its_tests() {
-        let mut text = String::new();
-        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+        let text = sources("src");
         for rule in 1..=12 {
             let named = text.contains(&format!("fn rule_{rule}_"));
             let shown = text.contains(&format!("fn without_rule_{rule}_"));
