@@ -14,6 +14,7 @@ pub mod frames;
 pub mod identity;
 pub mod lmtp_bench;
 pub mod made_up;
+mod mail_figures;
 mod mail_load;
 pub mod monitors;
 pub mod murder;

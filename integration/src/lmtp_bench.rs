@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +16,8 @@ use tokio::process::{Child, Command};
 
 use crate::clients::Lmtp;
 use crate::deadline::{eventually, within};
-use crate::mail_load::{Dialect, Load, USERS, median, processor, quantile};
+use crate::mail_figures::Measured;
+use crate::mail_load::{Dialect, Load, USERS};
 use crate::murder::{Murder, Plan};
 use crate::post::Post;
 
@@ -33,21 +34,9 @@ pub struct Scale {
     pub counted: usize,
 }
 
-/// One way to a server, and what it has shown.
-struct Way {
-    name: &'static str,
-    address: SocketAddr,
-    pid: Option<u32>,
-    rates: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    cpu: Vec<f64>,
-}
-
-impl Way {
-    fn new(name: &'static str, address: SocketAddr, pid: Option<u32>) -> Self {
-        Self { name, address, pid, rates: vec![], p50: vec![], p99: vec![], cpu: vec![] }
-    }
+/// One way to a server.
+fn way(name: &'static str, address: SocketAddr, pid: Option<u32>) -> Measured {
+    Measured::new(name, Load::new(address, Dialect::Lmtp), pid)
 }
 
 /// Measures, and returns a table.
@@ -70,17 +59,17 @@ pub async fn run(scale: Scale) -> Result<String> {
     );
     for sessions in [1, 8, 64] {
         let mut ways = [
-            Way::new("direct", frontend, None),
-            Way::new("HAProxy", at(2501), proxy.child.id()),
-            Way::new("Ravenry", post.address(), Some(post.stage.ravenry.pid()?)),
+            way("direct", frontend, None),
+            way("HAProxy", at(2501), proxy.child.id()),
+            way("Ravenry", post.address(), Some(post.stage.ravenry.pid()?)),
         ];
         // A frontend of the murder has 50 processes for LMTP.
         measure(&mut ways, sessions.min(16), scale.rounds, scale.messages).await?;
         rows(&mut table, "Cyrus", sessions.min(16), &ways)?;
         let mut ways = [
-            Way::new("direct", counter, None),
-            Way::new("HAProxy", at(2502), proxy.child.id()),
-            Way::new("Ravenry", other.address(), Some(other.ravenry.pid()?)),
+            way("direct", counter, None),
+            way("HAProxy", at(2502), proxy.child.id()),
+            way("Ravenry", other.address(), Some(other.ravenry.pid()?)),
         ];
         measure(&mut ways, sessions, scale.rounds, scale.counted).await?;
         rows(&mut table, "counter", sessions, &ways)?;
@@ -101,28 +90,12 @@ pub async fn run(scale: Scale) -> Result<String> {
     Ok(table)
 }
 
-async fn measure(ways: &mut [Way], sessions: usize, rounds: usize, messages: usize) -> Result<()> {
+async fn measure(ways: &mut [Measured], sessions: usize, rounds: usize, messages: usize) -> Result<()> {
     for round in 0..=rounds {
         // Every round another one begins.
         ways.rotate_left(1);
         for way in &mut *ways {
-            let before = way.pid.map(processor).transpose()?;
-            let started = Instant::now();
-            let load = Load { sessions, messages, ..Load::new(way.address, Dialect::Lmtp) };
-            let mut times = load.run().await?;
-            let rate = times.len() as f64 / started.elapsed().as_secs_f64();
-            // The first round only warms up.
-            if round == 0 {
-                continue;
-            }
-            times.sort_by(f64::total_cmp);
-            way.rates.push(rate);
-            way.p50.push(quantile(&times, 0.5));
-            way.p99.push(quantile(&times, 0.99));
-            if let (Some(pid), Some(before)) = (way.pid, before) {
-                way.cpu.push((processor(pid)? - before) * 1000.0 / times.len() as f64);
-            }
-            eprintln!("bench: {} with {sessions} sessions: {rate:.0}/s", way.name);
+            way.round(sessions, messages, round > 0).await?;
         }
     }
     // As they were given.
@@ -130,20 +103,10 @@ async fn measure(ways: &mut [Way], sessions: usize, rounds: usize, messages: usi
     Ok(())
 }
 
-fn rows(table: &mut String, behind: &str, sessions: usize, ways: &[Way]) -> Result<()> {
-    let direct = ways.first().map(|way| way.rates.clone()).unwrap_or_default();
+fn rows(table: &mut String, behind: &str, sessions: usize, ways: &[Measured]) -> Result<()> {
+    let Some(direct) = ways.first() else { return Ok(()) };
     for way in ways {
-        let ratios: Vec<f64> = way.rates.iter().zip(&direct).map(|(rate, direct)| rate / direct).collect();
-        let cpu = if way.cpu.is_empty() { "–".into() } else { format!("{:.2}", median(&way.cpu)) };
-        writeln!(
-            table,
-            "| {behind} | {sessions} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {cpu} |",
-            way.name,
-            median(&way.rates),
-            median(&ratios),
-            median(&way.p50),
-            median(&way.p99),
-        )?;
+        writeln!(table, "| {behind} | {sessions} | {} | {} |", way.name, way.cells(direct))?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::bench::ground::Ground;
 use crate::clients::Mupdate;
 use crate::deadline::{eventually, within};
+use crate::mail_figures::Measured;
 use crate::mail_load::{Answer, Dialect, Load, USERS, median, processor, quantile};
 use crate::murder::{Murder, Plan};
 use crate::post::Post;
@@ -70,17 +71,6 @@ pub struct Scale {
     pub very_many: usize,
 }
 
-/// One queue, and what it has shown.
-struct Queue {
-    name: &'static str,
-    load: Load,
-    pid: Option<u32>,
-    rates: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    cpu: Vec<f64>,
-}
-
 /// Measures, and returns tables.
 pub async fn run(scale: Scale) -> Result<String> {
     let ground = Ground::prepare(true).await?;
@@ -127,14 +117,8 @@ async fn accept(ground: &Ground, scale: Scale, out: &mut String) -> Result<()> {
     for port in [2525, 2424] {
         eventually(PATIENCE, "both listening", async || Ok(TcpStream::connect(at(port)).await.ok())).await?;
     }
-    let queue = |name, port, dialect, answer, pid| Queue {
-        name,
-        load: Load { answer, ..Load::new(at(port), dialect) },
-        pid,
-        rates: vec![],
-        p50: vec![],
-        p99: vec![],
-        cpu: vec![],
+    let queue = |name, port, dialect, answer, pid| {
+        Measured::new(name, Load { answer, ..Load::new(at(port), dialect) }, pid)
     };
     writeln!(
         out,
@@ -150,7 +134,7 @@ async fn accept(ground: &Ground, scale: Scale, out: &mut String) -> Result<()> {
             for turn in 0..queues.len() {
                 let at = (round + turn) % queues.len();
                 if let Some(queue) = queues.get_mut(at) {
-                    queue.measure(sessions, messages, round > 0).await?;
+                    queue.round(sessions, messages, round > 0).await?;
                 }
             }
         }
@@ -161,42 +145,10 @@ async fn accept(ground: &Ground, scale: Scale, out: &mut String) -> Result<()> {
     murder.stop().await
 }
 
-impl Queue {
-    async fn measure(&mut self, sessions: usize, messages: usize, counts: bool) -> Result<()> {
-        let before = self.pid.map(processor).transpose()?;
-        let started = Instant::now();
-        let mut times = Load { sessions, messages, ..self.load }.run().await?;
-        let rate = times.len() as f64 / started.elapsed().as_secs_f64();
-        eprintln!("bench: {} with {sessions} sessions: {rate:.0}/s", self.name);
-        // The first round only warms up.
-        if !counts {
-            return Ok(());
-        }
-        times.sort_by(f64::total_cmp);
-        self.rates.push(rate);
-        self.p50.push(quantile(&times, 0.5));
-        self.p99.push(quantile(&times, 0.99));
-        if let (Some(pid), Some(before)) = (self.pid, before) {
-            self.cpu.push((processor(pid)? - before) * 1000.0 / times.len() as f64);
-        }
-        Ok(())
-    }
-}
-
-fn rows(out: &mut String, sessions: usize, queues: &[Queue]) -> Result<()> {
-    let first = queues.first().map(|queue| queue.rates.clone()).unwrap_or_default();
+fn rows(out: &mut String, sessions: usize, queues: &[Measured]) -> Result<()> {
+    let Some(first) = queues.first() else { return Ok(()) };
     for queue in queues {
-        let ratios: Vec<f64> = queue.rates.iter().zip(&first).map(|(rate, first)| rate / first).collect();
-        let cpu = if queue.cpu.is_empty() { "–".into() } else { format!("{:.2}", median(&queue.cpu)) };
-        writeln!(
-            out,
-            "| {} | {sessions} | {:.0} | {:.1} | {:.2} | {:.2} | {cpu} |",
-            queue.name,
-            median(&queue.rates),
-            median(&ratios),
-            median(&queue.p50),
-            median(&queue.p99),
-        )?;
+        writeln!(out, "| {} | {sessions} | {} |", queue.name, queue.cells(first))?;
     }
     Ok(())
 }
