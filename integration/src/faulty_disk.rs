@@ -32,7 +32,16 @@ impl SmallDisk {
 
     /// Makes it larger, or smaller.
     pub async fn resize(&self, kib: u32) -> Result<()> {
-        run("mount", &["-o", &format!("remount,size={kib}k"), &self.0.to_string_lossy()]).await
+        self.remount(&format!("size={kib}k")).await
+    }
+
+    /// Lets it hold so many files and directories.
+    pub async fn limit_files(&self, files: u32) -> Result<()> {
+        self.remount(&format!("nr_inodes={files}")).await
+    }
+
+    async fn remount(&self, option: &str) -> Result<()> {
+        run("mount", &["-o", &format!("remount,{option}"), &self.0.to_string_lossy()]).await
     }
 }
 
@@ -43,28 +52,19 @@ impl Drop for SmallDisk {
     }
 }
 
-/// System calls of a process that fail as long as this lives.
+/// strace at every thread of a process.
 #[derive(Debug)]
-pub struct Injection {
+struct Tracer {
     strace: Child,
     log: PathBuf,
 }
 
-impl Injection {
-    /// From now on these calls on that file fail with this error: `"fsync,fdatasync"`, `"EIO"`.
-    pub async fn begin(pid: u32, calls: &str, error: &str, file: &Path) -> Result<Self> {
-        let log = std::env::temp_dir().join(format!("ravenry-strace-{pid}-{error}-{}", fastrand::u32(..)));
+impl Tracer {
+    async fn begin(pid: u32, options: &[&str]) -> Result<Self> {
+        let log = std::env::temp_dir().join(format!("ravenry-strace-{pid}-{}", fastrand::u32(..)));
         let strace = Command::new("strace")
-            .args([
-                "-f",
-                "-qq",
-                "-e",
-                &format!("trace={calls}"),
-                "-e",
-                &format!("inject={calls}:error={error}"),
-            ])
-            .arg("-P")
-            .arg(file)
+            .args(["-f", "-qq"])
+            .args(options)
             .arg("-o")
             .arg(&log)
             .args(["-p", &pid.to_string()])
@@ -84,14 +84,52 @@ impl Injection {
         Ok(Self { strace, log })
     }
 
-    /// The calls work again. How many have failed.
-    pub async fn end(mut self) -> Result<usize> {
+    /// Lets go of the process; what was seen.
+    async fn end(mut self) -> Result<String> {
         let pid = self.strace.id().context("strace has ended")?.to_string();
         run("kill", &["-TERM", &pid]).await?;
         within(PATIENCE, "strace ending", async { Ok(self.strace.wait().await?) }).await?;
         let told = std::fs::read_to_string(&self.log)?;
         std::fs::remove_file(&self.log)?;
-        Ok(told.matches("(INJECTED)").count())
+        Ok(told)
+    }
+}
+
+/// System calls of a process that fail as long as this lives.
+#[derive(Debug)]
+pub struct Injection(Tracer);
+
+impl Injection {
+    /// From now on these calls on that file fail with this error: `"fsync,fdatasync"`, `"EIO"`.
+    pub async fn begin(pid: u32, calls: &str, error: &str, file: &Path) -> Result<Self> {
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}"));
+        let file = file.to_string_lossy();
+        Ok(Self(Tracer::begin(pid, &["-e", &trace, "-e", &inject, "-P", &file]).await?))
+    }
+
+    /// The calls work again. How many have failed.
+    pub async fn end(self) -> Result<usize> {
+        Ok(self.0.end().await?.matches("(INJECTED)").count())
+    }
+}
+
+/// Counts how often a process asks its disk to make something durable.
+#[derive(Debug)]
+pub struct Syncs(Tracer);
+
+impl Syncs {
+    /// From now on.
+    pub async fn begin(pid: u32) -> Result<Self> {
+        let calls = "trace=fsync,fdatasync,msync,sync,syncfs,sync_file_range";
+        // `-y`: with the path of each descriptor.
+        Ok(Self(Tracer::begin(pid, &["-y", "-e", calls]).await?))
+    }
+
+    /// How often it was for a file below this directory, or for everything.
+    pub async fn end(self, below: &Path) -> Result<usize> {
+        let (told, below) = (self.0.end().await?, below.to_string_lossy().into_owned());
+        let everything = |line: &str| line.contains("sync()") || line.contains("msync(");
+        Ok(told.lines().filter(|line| line.contains(&below) || everything(line)).count())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ravenry_integration::clients::{Lmtp, LmtpReply, message};
 use ravenry_integration::deadline::eventually;
-use ravenry_integration::faulty_disk::{Injection, SmallDisk, limit_open_files};
+use ravenry_integration::faulty_disk::{Injection, SmallDisk, Syncs, limit_open_files};
 use ravenry_integration::murder::Plan;
 use ravenry_integration::post::{Post, arrived};
 
@@ -37,14 +37,40 @@ fn long(id: &str, times: usize) -> String {
     message(id) + &line.repeat(600 * times)
 }
 
+/// As long as all is well nothing waits for the disk: neither short messages, nor those that are too long to be kept
+/// in memory, in case the frontend defers them. What is queued does.
+async fn healthy(post: &Post) -> Result<()> {
+    let (ravenry, be1) = (&post.stage.ravenry, &post.stage.murder.be1);
+    let spool = ravenry.home().join("state/spool");
+    let syncs = Syncs::begin(ravenry.pid()?).await?;
+    let mut lmtp = post.lmtp().await?;
+    for n in 0..10 {
+        let id = format!("healthy-{n}");
+        let text = long(&id, if n % 2 == 0 { 1 } else { 50 });
+        let delivery = lmtp.deliver(&["alice"], &text).await?;
+        ensure!(delivery.iter().all(|reply| reply.verdict().is_ok()), "{delivery:?}");
+    }
+    ensure!(syncs.end(&spool).await? == 0, "a delivery to a frontend that is well waited for the disk");
+    arrived(be1, "alice", "INBOX", 10, DELIVERED).await?;
+    be1.stop_cyrus().await?;
+    let syncs = Syncs::begin(ravenry.pid()?).await?;
+    let queued = post.lmtp().await?.deliver_one("alice", "queued").await?;
+    ensure!(queued.verdict().is_ok(), "{queued:?}");
+    ensure!(syncs.end(&spool).await? > 0, "a queued message was not made durable, or nobody saw it");
+    be1.start_cyrus().await?;
+    be1.wait_until_up().await?;
+    ravenry.wait_for(DELIVERED, "an empty queue", |status| self::queued(status) == Some(0)).await.map(drop)
+}
+
 impl Story {
     async fn begin() -> Result<Self> {
         let mut post =
-            Post::start(Plan::chosen()?, "[spool]\nmin_free = \"1KiB\"\nmin_free_inodes = 1").await?;
+            Post::start(Plan::chosen()?, "[spool]\nmin_free = \"1KiB\"\nmin_free_inodes = 1\n").await?;
         let murder = &post.stage.murder;
         murder.create_user("alice", &murder.be1).await?;
         murder.create_user("bob", &murder.be2).await?;
-        murder.be1.stop_cyrus().await?;
+        healthy(&post).await.context("the healthy path")?;
+        post.stage.murder.be1.stop_cyrus().await?;
         post.stage.ravenry.terminate().await?;
         let disk = SmallDisk::over(&post.stage.ravenry.home().join("state/spool"), SMALL).await?;
         post.stage.ravenry.launch().await?;
@@ -142,15 +168,32 @@ impl Story {
         self.gauge("ravenry_queue_accepting", 1).await
     }
 
-    /// Less is free than `min_free`: nothing is queued, and the rest goes on.
-    async fn short_of_room(&mut self) -> Result<()> {
-        let ravenry = &mut self.post.stage.ravenry;
-        ravenry.edit("min_free = \"1KiB\"", "min_free = \"4MiB\"")?;
+    /// The disk has fewer bytes free than `min_free`.
+    async fn short_of_bytes(&mut self) -> Result<()> {
+        let (little, more) = ("min_free = \"1KiB\"", "min_free = \"4MiB\"");
+        self.short_of_room(little, more, async |disk| disk.resize(4 * SMALL).await).await
+    }
+
+    /// The disk has room for fewer files than `min_free_inodes`.
+    async fn short_of_files(&mut self) -> Result<()> {
+        self.disk.limit_files(50).await?;
+        let (little, more) = ("min_free_inodes = 1\n", "min_free_inodes = 100\n");
+        self.short_of_room(little, more, async |disk| disk.limit_files(1000).await).await
+    }
+
+    /// Less is free than the configuration asks for: nothing is queued, and the rest goes on.
+    async fn short_of_room(
+        &mut self,
+        little: &str,
+        more: &str,
+        make_room: impl AsyncFn(&SmallDisk) -> Result<()>,
+    ) -> Result<()> {
+        self.post.stage.ravenry.edit(little, more)?;
         self.restart().await?;
         self.gauge("ravenry_queue_accepting", 0).await?;
         let (murder, ravenry) = (&self.post.stage.murder, &self.post.stage.ravenry);
         let frontends = murder.frontends().map(|node| node.lmtp_address().to_string());
-        let bob = self.post.lmtp().await?.deliver_one("bob", "short-of-room").await?;
+        let bob = self.post.lmtp().await?.deliver_one("bob", &format!("short of {}", more.trim())).await?;
         ensure!(bob.verdict().is_ok(), "{bob:?}");
         for frontend in &frontends {
             ravenry.cli(&["frontend", "drain", frontend]).await?.success()?;
@@ -161,10 +204,10 @@ impl Story {
             ravenry.cli(&["frontend", "resume", frontend]).await?.success()?;
         }
         // There is room again: no restart is needed.
-        self.disk.resize(4 * SMALL).await?;
+        make_room(&self.disk).await?;
         self.gauge("ravenry_queue_accepting", 1).await?;
-        ensure!(self.deliver_anew("room-again").await?.is_ok());
-        self.post.stage.ravenry.edit("min_free = \"4MiB\"", "min_free = \"1KiB\"")?;
+        ensure!(self.deliver_anew(&format!("more than {}", more.trim())).await?.is_ok());
+        self.post.stage.ravenry.edit(more, little)?;
         self.restart().await?;
         self.all_arrive().await
     }
@@ -226,14 +269,15 @@ impl Story {
 async fn a_full_or_failing_disk_is_never_answered_with_a_250_that_does_not_hold() -> Result<()> {
     let mut story = Story::begin().await?;
     story.full().await.context("ENOSPC")?;
-    story.short_of_room().await.context("min_free")?;
+    story.short_of_bytes().await.context("min_free")?;
+    story.short_of_files().await.context("min_free_inodes")?;
     story.out_of_descriptors().await.context("EMFILE")?;
     story.failing(SYNCS, "EIO", "an fsync of the queue failed: Input/output error").await.context("fsync")?;
     story.failing(WRITES, "EIO", "writing the queue: Input/output error").await.context("write")?;
     story.failing(WRITES, "EROFS", "writing the queue: Read-only file system").await.context("EROFS")?;
     let Story { mut post, disk, accepted } = story;
     println!("{} messages with a 250, each of them there once", accepted.len());
-    arrived(&post.stage.murder.fe1, "bob", "INBOX", 5, DELIVERED).await?;
+    arrived(&post.stage.murder.fe1, "bob", "INBOX", 6, DELIVERED).await?;
     post.stage.ravenry.terminate().await?;
     drop(disk);
     post.stop().await
