@@ -9,6 +9,7 @@
 //! | `watch` | what a session shows of the murder |
 //! | `relay` | bytes between client and frontend, without buffers of its own |
 //! | `conversation` | what passes, what is rewritten, what is noticed. Pure |
+//! | `output` | what becomes of a chunk on its way. Pure |
 //! | `outcome` | the commands whose outcome matters. Pure |
 //! | `wire` | a connection before the relay: lines and commands, bounded |
 
@@ -17,6 +18,7 @@ mod frontends;
 mod listener;
 mod login;
 mod outcome;
+mod output;
 mod relay;
 mod session;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The commands whose outcome matters to the rest of Ravenry, and what their refusals say. Pure.
 
 use bytes::BytesMut;
-use ravenry_parsers::imap::Verb;
+use ravenry_parsers::imap::{CommandBody, Verb};
 
 /// A command that was sent, with names as the client writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,24 @@ pub(super) enum Acted {
 }
 
 impl Acted {
+    /// What a command does to the list, as far as it is watched.
+    pub(super) fn of(body: CommandBody<'_>) -> Option<Self> {
+        Some(match body {
+            CommandBody::Create(name) => Self::Create(name.into_owned()),
+            CommandBody::Delete(name) => Self::Delete(name.into_owned()),
+            CommandBody::Rename { from, to } => Self::Rename(from.into_owned(), to.into_owned()),
+            CommandBody::Acl(name) => Self::Acl(name.into_owned()),
+            CommandBody::Enable(words) => {
+                let utf8 = words.iter().any(|word| word.to_ascii_uppercase().starts_with(b"UTF8="));
+                utf8.then_some(Self::Utf8)?
+            }
+            CommandBody::Plain(Verb::Namespace) => Self::Namespace,
+            CommandBody::Login { .. } | CommandBody::Authenticate { .. } | CommandBody::Plain(_) => {
+                return None;
+            }
+        })
+    }
+
     /// The mailbox that it is about, as the client writes it.
     pub(super) fn mailbox(&self) -> Option<&[u8]> {
         match self {

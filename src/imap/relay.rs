@@ -14,7 +14,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::conversation::{Conversation, Notice, Passed};
+use super::conversation::{Conversation, Notice};
+use super::output::Passed;
 use crate::net::stream::Stream;
 
 /// What is read at a time.
