@@ -40,7 +40,8 @@ const MAX_ANSWER: usize = 64 << 10;
 
 /// Somebody who is logged in.
 pub(super) struct LoggedIn {
-    pub(super) relay: Relay,
+    /// On the heap: whoever hands it on would else be as large as it is, and be so for the rest of the session's life.
+    pub(super) relay: Box<Relay>,
     pub(super) lease: Lease,
     /// Who, where the login shows it.
     pub(super) user: Option<Vec<u8>>,
@@ -70,7 +71,7 @@ pub(super) async fn log_in(shared: &Shared, stream: Stream, peer: SocketAddr) ->
             let (Some(client), Some(server)) = (wire.into_parts(), frontend.wire.into_parts()) else {
                 return Err(WireError::Closed.into());
             };
-            let relay = Relay::new(client, server, answer, shared.traffic.clone());
+            let relay = Box::new(Relay::new(client, server, answer, shared.traffic.clone()));
             Ok(LoggedIn { relay, lease: frontend.lease, user })
         }
         Ok(Ok(None)) => {

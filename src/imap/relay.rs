@@ -118,8 +118,8 @@ impl Relay {
             client: client.0,
             frontend: frontend.0,
             conversation: Conversation::default(),
-            up: Backlog { early: client.1, ..Backlog::default() },
-            down: Backlog { early: frontend.1, unsent, ..Backlog::default() },
+            up: Backlog { early: fitted(&client.1), ..Backlog::default() },
+            down: Backlog { early: fitted(&frontend.1), unsent, ..Backlog::default() },
             passed: (0, 0),
             waiting: false,
             heard: false,
@@ -233,6 +233,11 @@ impl Relay {
         self.traffic.to_clients.fetch_add(sent, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
+}
+
+/// The same bytes without the room that a login's buffer has for more: a session would keep it for the rest of its life.
+fn fitted(bytes: &[u8]) -> BytesMut {
+    if bytes.is_empty() { BytesMut::new() } else { BytesMut::from(bytes) }
 }
 
 /// Reads behind what was held back; `None` at the end of the stream.
