@@ -332,7 +332,7 @@ impl Frontends {
                 greeting(Wire::new(Stream::Client(Box::new(stream)))).await
             }
             ClientTls::StartTls(tls) => {
-                let (mut wire, greeting) = greeting(Wire::new(Stream::Plain(tcp))).await?;
+                let (mut wire, _) = greeting(Wire::new(Stream::Plain(tcp))).await?;
                 wire.send(b"r0 STARTTLS\r\n").await?;
                 let said = wire.line().await?;
                 let offered = said.starts_with(b"r0 OK");
@@ -344,8 +344,30 @@ impl Frontends {
                     return Err(FrontendError::StartTls("more than its answer came in clear".into()));
                 }
                 let stream = TlsConnector::from(tls.clone()).connect(name()?, tcp).await?;
-                Ok((Wire::new(Stream::Client(Box::new(stream))), greeting))
+                let mut wire = Wire::new(Stream::Client(Box::new(stream)));
+                let greeting = greeting_under_tls(&mut wire).await?;
+                Ok((wire, greeting))
             }
+        }
+    }
+}
+
+/// What greeted in clear could be anybody, with fewer mechanisms than the frontend has; and Cyrus offers more under TLS
+/// than before. So it is asked again (RFC 9051 §6.2.1), and nothing of the greeting is kept.
+async fn greeting_under_tls(wire: &mut Wire) -> Result<Bytes, FrontendError> {
+    const LIST: &[u8] = b"* CAPABILITY ";
+    wire.send(b"r0 CAPABILITY\r\n").await?;
+    let mut greeting = None;
+    loop {
+        let line = wire.line().await?;
+        if let Some((_, list)) =
+            line.split_at_checked(LIST.len()).filter(|(start, _)| start.eq_ignore_ascii_case(LIST))
+        {
+            greeting = Some([b"* OK [CAPABILITY ", list.trim_ascii(), b"] IMAP ready\r\n"].concat().into());
+        } else if line.starts_with(b"r0 ") {
+            let said = || String::from_utf8_lossy(&line).trim().to_owned();
+            return greeting
+                .ok_or_else(|| FrontendError::StartTls(format!("no capabilities under TLS: {}", said())));
         }
     }
 }

@@ -153,7 +153,11 @@ async fn session(
                     reading.read_line(&mut line).await.unwrap();
                     heard.lock().unwrap().push(line.clone());
                 }
-                format!("{tag} OK Success (no protection)\r\n")
+                if line == "*\r\n" {
+                    format!("{tag} BAD Authentication canceled\r\n")
+                } else {
+                    format!("{tag} OK Success (no protection)\r\n")
+                }
             }
             "ID" => format!("* ID (\"name\" \"stub\")\r\n{tag} OK Completed\r\n"),
             "LOGOUT" => {
@@ -171,7 +175,11 @@ async fn session(
             }
             "FETCH" => format!("* 1 FETCH (BODY[] {{11}}\r\nhello world)\r\n{tag} OK Completed {named}\r\n"),
             "CREATE" => format!("{tag} NO no connection to server\r\n"),
+            "OVERFLOW" => "* 1 FETCH (BODY[] {99999999999999999999}\r\nb OK is this text?\r\n".to_owned(),
             "DIE" => return,
+            "CAPABILITY" => {
+                format!("* CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=SCRAM-SHA-256\r\n{tag} OK Completed\r\n")
+            }
             "STARTTLS" => format!("{tag} BAD Unrecognized command\r\n"),
             _ => format!("{tag} OK Completed {named}\r\n"),
         };

@@ -73,6 +73,49 @@ async fn frontends_under_tls_are_used_and_their_certificates_checked() {
     }
 }
 
+/// A list in clear could be anybody's: somebody in between who takes the better mechanisms off it gets no client to use
+/// a worse one. And Cyrus itself offers PLAIN only under TLS, where it is configured like that.
+#[tokio::test]
+async fn mechanisms_are_those_that_a_frontend_offers_under_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = make(dir.path(), "127.0.0.1");
+    let stub = Stub::start(Part::StartTls(identity(&made), "")).await;
+    let trusted = tls::client(&made.authority).unwrap();
+    let stage = Stage::start(&[&stub], |config| config.frontend_tls = ClientTls::StartTls(trusted)).await;
+    let mut client = stage.client().await;
+    assert_eq!(client.line().await, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=SCRAM-SHA-256] IMAP ready");
+}
+
+#[tokio::test]
+async fn a_frontend_with_an_expired_or_unknown_certificate_gets_no_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = make(dir.path(), "127.0.0.1");
+    for expired in [true, false] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut own = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        own.distinguished_name.push(rcgen::DnType::CommonName, "an authority of its own");
+        if expired {
+            own.not_after = rcgen::date_time_ymd(2020, 2, 3);
+        }
+        let own = own.self_signed(&key).unwrap();
+        std::fs::write(&made.certificate, own.pem()).unwrap();
+        std::fs::write(&made.key, key.serialize_pem()).unwrap();
+        // One that has expired is known otherwise.
+        let authority = if expired { &made.certificate } else { &made.authority };
+        let trusted = tls::client(authority).unwrap();
+        for imaps in [true, false] {
+            let part = |tls| if imaps { Part::Imaps(tls) } else { Part::StartTls(tls, "") };
+            let stub = Stub::start(part(identity(&made))).await;
+            let reach = if imaps { ClientTls::AtOnce } else { ClientTls::StartTls };
+            let stage = Stage::start(&[&stub], |config| config.frontend_tls = reach(trusted.clone())).await;
+            let health = stage.proxy.frontends()[0].health.clone();
+            let why = if expired { "certificate expired" } else { "UnknownIssuer" };
+            assert!(matches!(&health, Health::Down(told, _) if told.contains(why)), "{health:?}");
+            assert!(!stub.heard("LOGIN"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_frontend_that_offers_no_tls_gets_no_password() {
     let why = is_used("127.0.0.1", |_| Part::Good, false).await.unwrap_err();
