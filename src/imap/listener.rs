@@ -174,7 +174,10 @@ impl Proxy {
             let shared = proxy.shared.get();
             let welcomed = Box::pin(proxy.welcome(&shared, tcp, address, listening, stop.clone())).await;
             match welcomed {
-                Err(hangup) => tracing::debug!(peer = %address, %hangup, "IMAP connection ended"),
+                Err(hangup @ (Hangup::Logout | Hangup::Wire(WireError::Closed | WireError::Io(_)))) => {
+                    tracing::debug!(peer = %address, %hangup, "IMAP connection ended");
+                }
+                Err(hangup) => tracing::info!(peer = %address, %hangup, "IMAP connection ended"),
                 Ok((logged_in, _place)) => {
                     let over = session::run(&shared, logged_in, stop).await;
                     tracing::debug!(peer = %address, %over, "IMAP session ended");

@@ -78,9 +78,9 @@ pub(super) async fn log_in(shared: &Shared, stream: Stream, peer: SocketAddr) ->
             login.wire.close(b"").await;
             Err(Hangup::Logout)
         }
-        Ok(Err(WireError::Fault(fault))) => {
-            login.wire.close(format!("* BYE {fault}\r\n").as_bytes()).await;
-            Err(WireError::Fault(fault).into())
+        Ok(Err(error @ (WireError::Fault(_) | WireError::TooLong))) => {
+            login.wire.close(format!("* BYE {error}\r\n").as_bytes()).await;
+            Err(error.into())
         }
         Ok(Err(error)) => Err(error.into()),
         Err(_) => {

@@ -128,7 +128,7 @@ impl Wire {
                         Stop::Announced(size) | Stop::Literal(size) => size,
                         _ => 0,
                     };
-                    if command.bytes.len() as u64 + size > MAX_LINE as u64 {
+                    if (command.bytes.len() as u64).saturating_add(size) > MAX_LINE as u64 {
                         return Err(WireError::TooLong);
                     }
                     ask = matches!(stop, Stop::Announced(_));

@@ -65,6 +65,12 @@ impl Client {
         }
     }
 
+    /// Takes in what comes within that time; whether the connection ended.
+    pub(super) async fn ended_within(&mut self, time: Duration, said: &mut Vec<u8>) -> bool {
+        let end = async { while matches!(self.0.read_buf(said).await, Ok(1..)) {} };
+        tokio::time::timeout(time, end).await.is_ok()
+    }
+
     /// Everything up to the end.
     pub(super) async fn rest(&mut self) -> String {
         let mut rest = Vec::new();

@@ -1,5 +1,6 @@
 //! The face to mail clients over loopback, in front of stubs.
 
+mod abuse;
 mod client;
 mod conversation;
 mod crowd;
@@ -32,6 +33,8 @@ impl Observer for Nobody {
 /// A proxy in front of some stubs.
 struct Stage {
     address: SocketAddr,
+    /// TLS from the first byte, if there is an identity.
+    address_tls: SocketAddr,
     proxy: Proxy,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
@@ -54,12 +57,18 @@ impl Stage {
         config.drain = Duration::from_secs(1);
         change(&mut config);
         let proxy = Proxy::start(config, tls, Arc::new(Nobody));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (listener, listener_tls) = (listen().await, listen().await);
+        let [address, address_tls] = [&listener, &listener_tls].map(|bound| bound.local_addr().unwrap());
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn({
             let proxy = proxy.clone();
-            async move { proxy.serve(listener, Listening::Clear, stopped).await }
+            async move {
+                tokio::join!(
+                    proxy.serve(listener, Listening::Clear, stopped.clone()),
+                    proxy.serve(listener_tls, Listening::Tls, stopped),
+                );
+            }
         });
         // The first check tells how the frontends greet.
         for _ in 0..200 {
@@ -68,7 +77,18 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Self { address, proxy, stop, serving }
+        Self { address, address_tls, proxy, stop, serving }
+    }
+
+    /// Waits until every session has ended.
+    async fn is_empty(&self) {
+        for _ in 0..200 {
+            if self.proxy.sessions() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} sessions are left", self.proxy.sessions());
     }
 
     async fn client(&self) -> Client {
