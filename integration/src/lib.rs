@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod bench;
 pub mod browser;
 pub mod capture;
+pub mod chaos;
 pub mod clients;
 pub mod deadline;
 pub mod demo;

@@ -1,12 +1,14 @@
 //! Chores around the stories: capturing fixtures from real Cyrus, clearing away what dead runs left.
 
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{bench, capture, demo, lmtp_bench, queue_bench, runbook};
+use ravenry_integration::{bench, capture, chaos, demo, lmtp_bench, queue_bench, runbook};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -61,12 +63,29 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Let many users work while everything that can go wrong does, and look up every promise. Needs root.
+    Chaos {
+        /// What the schedule is made from; by default any.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How long it goes on.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Only print what would be done when, and what would go wrong.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Remove the containers and networks of runs that are dead.
     Sweep,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     match Cli::parse().chore {
         Chore::Capture { suite } => {
             for suite in or_all(suite) {
@@ -109,12 +128,31 @@ async fn main() -> Result<ExitCode> {
             println!("{report}");
             eprintln!("bench: {} aims missed", report.missed());
         }
+        Chore::Chaos { seed, minutes, dry_run } => {
+            let scale = chaos::Scale::of(Duration::from_secs(60 * minutes));
+            let schedule = chaos::Schedule::new(seed.unwrap_or_else(|| fastrand::u64(..)), &scale);
+            return if dry_run { print(&schedule) } else { chaos(&schedule).await };
+        }
         Chore::Sweep => {
             let removed = murder::sweep(&Engine::connect().await?).await?;
             eprintln!("{removed} things removed");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(schedule: &chaos::Schedule) -> Result<ExitCode> {
+    // Whoever reads only the beginning wants no more.
+    let _ = write!(std::io::stdout().lock(), "{schedule}");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn chaos(schedule: &chaos::Schedule) -> Result<ExitCode> {
+    println!("seed {}", schedule.seed);
+    let report = chaos::run(schedule).await?;
+    println!("{report}");
+    let good = report.is_clean() && report.missing().is_empty();
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn or_all(suites: Vec<Suite>) -> Vec<Suite> {
