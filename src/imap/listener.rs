@@ -174,7 +174,7 @@ impl Proxy {
             let shared = proxy.shared.get();
             let welcomed = Box::pin(proxy.welcome(&shared, tcp, address, listening, stop.clone())).await;
             match welcomed {
-                Err(hangup @ (Hangup::Logout | Hangup::Wire(WireError::Closed | WireError::Io(_)))) => {
+                Err(hangup) if hangup.is_usual() => {
                     tracing::debug!(peer = %address, %hangup, "IMAP connection ended");
                 }
                 Err(hangup) => tracing::info!(peer = %address, %hangup, "IMAP connection ended"),

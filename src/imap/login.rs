@@ -58,7 +58,10 @@ struct Login<'a> {
 /// Takes a client through its login.
 pub(super) async fn log_in(shared: &Shared, stream: Stream, peer: SocketAddr) -> Result<LoggedIn, Hangup> {
     let mut login = Login { shared, wire: Wire::new(stream), peer, frontend: None };
-    let greeting = login.greeting().ok_or(Hangup::NoFrontend)?;
+    let Some(greeting) = login.greeting() else {
+        login.wire.close(format!("* BYE {UNAVAILABLE}\r\n").as_bytes()).await;
+        return Err(Hangup::NoFrontend);
+    };
     let greeted = async {
         login.wire.send(&greeting).await?;
         login.run().await
@@ -181,6 +184,10 @@ impl Login<'_> {
         }
     }
 
+    async fn unavailable(&mut self, tag: &[u8]) -> Result<(), WireError> {
+        self.answer(tag, &format!("NO {UNAVAILABLE}")).await
+    }
+
     async fn answer(&mut self, tag: &[u8], text: &str) -> Result<(), WireError> {
         self.wire.send(&tagged(tag, text)).await
     }
@@ -206,7 +213,7 @@ impl Login<'_> {
                 return self.wire.send(&answer).await;
             }
         }
-        self.answer(&command.tag, UNAVAILABLE).await
+        self.unavailable(&command.tag).await
     }
 
     /// The frontend that is being talked to, or another one.
@@ -252,7 +259,7 @@ impl Login<'_> {
             }
         }
         count(NOBODY);
-        self.answer(&command.tag, UNAVAILABLE).await?;
+        self.unavailable(&command.tag).await?;
         Ok(None)
     }
 
@@ -312,7 +319,7 @@ impl Login<'_> {
             }
         }
         count(NOBODY);
-        self.answer(&command.tag, UNAVAILABLE).await?;
+        self.unavailable(&command.tag).await?;
         Ok(None)
     }
 
@@ -368,7 +375,7 @@ fn count(outcome: &'static str) {
     Metric::ImapLogins.count_for(&[("outcome", outcome)], 1);
 }
 
-const UNAVAILABLE: &str = "NO [UNAVAILABLE] The mail system is not available right now, try again later";
+const UNAVAILABLE: &str = "[UNAVAILABLE] The mail system is not available right now, try again later";
 
 const AUTH: [(&str, &str); 8] = [
     ("PLAIN", "AUTH=PLAIN"),

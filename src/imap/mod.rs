@@ -127,3 +127,15 @@ enum Hangup {
     #[error("a balancer that does not say whom it speaks for")]
     NoHeader,
 }
+
+impl Hangup {
+    /// Nobody's fault, or one that is told elsewhere: clients come and go, balancers look whether somebody listens.
+    fn is_usual(&self) -> bool {
+        use wire::WireError::{Closed, Io};
+        match self {
+            Self::Logout | Self::NoFrontend | Self::Wire(Closed | Io(_)) => true,
+            Self::Tls(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+            Self::Wire(_) | Self::NoHeader => false,
+        }
+    }
+}

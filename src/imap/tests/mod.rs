@@ -212,6 +212,14 @@ async fn with_no_frontend_left_the_client_is_told_so() {
 }
 
 #[tokio::test]
+async fn with_no_frontend_to_greet_for_the_client_is_told_so() {
+    let bad = Stub::start(Part::PreAuth).await;
+    let stage = Stage::start(&[&bad], |_| {}).await;
+    let said = stage.client().await.rest().await;
+    assert!(said.starts_with("* BYE [UNAVAILABLE] The mail system") && said.ends_with("later\r\n"), "{said}");
+}
+
+#[tokio::test]
 async fn a_frontend_that_greets_preauth_is_never_used() {
     let (bad, good) = (Stub::start(Part::PreAuth).await, Stub::start(Part::Good).await);
     let stage = Stage::start(&[&bad, &good], |_| {}).await;
