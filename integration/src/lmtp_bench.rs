@@ -6,19 +6,18 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 
 use crate::clients::Lmtp;
-use crate::deadline::{eventually, within};
+use crate::deadline::within;
 use crate::mail_figures::Measured;
 use crate::mail_load::{Dialect, Load, USERS};
 use crate::murder::{Murder, Plan};
+use crate::peers::{self, Peer};
 use crate::post::Post;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,7 +51,8 @@ pub async fn run(scale: Scale) -> Result<String> {
     }
     let other = Post::beside(&post, &[counter]).await?;
     let at = |port| SocketAddr::from((gateway, port));
-    let proxy = Haproxy::start(&[(at(2501), frontend), (at(2502), counter)]).await?;
+    let way_to = |from, to| peers::Way { from, to, identity: None };
+    let proxy = Peer::haproxy(&[way_to(at(2501), frontend), way_to(at(2502), counter)]).await?;
     let mut table = String::from(
         "| behind | sessions | way | messages/s | of direct | p50 ms | p99 ms | CPU s per 1,000 |\n\
          |---|---:|---|---:|---:|---:|---:|---:|\n",
@@ -60,7 +60,7 @@ pub async fn run(scale: Scale) -> Result<String> {
     for sessions in [1, 8, 64] {
         let mut ways = [
             way("direct", frontend, None),
-            way("HAProxy", at(2501), proxy.child.id()),
+            way("HAProxy", at(2501), Some(proxy.pid()?)),
             way("Ravenry", post.address(), Some(post.stage.ravenry.pid()?)),
         ];
         // A frontend of the murder has 50 processes for LMTP.
@@ -68,7 +68,7 @@ pub async fn run(scale: Scale) -> Result<String> {
         rows(&mut table, "Cyrus", sessions.min(16), &ways)?;
         let mut ways = [
             way("direct", counter, None),
-            way("HAProxy", at(2502), proxy.child.id()),
+            way("HAProxy", at(2502), Some(proxy.pid()?)),
             way("Ravenry", other.address(), Some(other.ravenry.pid()?)),
         ];
         measure(&mut ways, sessions, scale.rounds, scale.counted).await?;
@@ -109,37 +109,6 @@ fn rows(table: &mut String, behind: &str, sessions: usize, ways: &[Measured]) ->
         writeln!(table, "| {behind} | {sessions} | {} | {} |", way.name, way.cells(direct))?;
     }
     Ok(())
-}
-
-struct Haproxy {
-    child: Child,
-    _directory: tempfile::TempDir,
-}
-
-impl Haproxy {
-    async fn start(ways: &[(SocketAddr, SocketAddr)]) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let mut config = String::from(
-            "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n",
-        );
-        for (at, (from, to)) in ways.iter().enumerate() {
-            writeln!(config, "listen way{at}\n  bind {from}\n  server only {to}")?;
-        }
-        let path = directory.path().join("haproxy.cfg");
-        std::fs::write(&path, config)?;
-        let child = Command::new("haproxy")
-            .args(["-db", "-q", "-f"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("haproxy cannot be run: install it (apt-get install haproxy)")?;
-        for (from, _) in ways {
-            eventually(PATIENCE, "haproxy listening", async || Ok(TcpStream::connect(from).await.ok()))
-                .await?;
-        }
-        Ok(Self { child, _directory: directory })
-    }
 }
 
 /// A server that takes every message and keeps none.

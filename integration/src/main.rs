@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{bench, capture, chaos, demo, lmtp_bench, queue_bench, runbook};
+use ravenry_integration::{bench, capture, chaos, demo, imap_bench, lmtp_bench, queue_bench, runbook};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -43,6 +43,12 @@ enum Chore {
     Pictures,
     /// Show on screen what an outage of the master does, with Ravenry and without it.
     Demo,
+    /// Measure mail clients through Ravenry, HAProxy, nginx's mail proxy and directly, and print tables. Needs root.
+    BenchImap {
+        /// A minute instead of five.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Measure deliveries through Ravenry, HAProxy and a frontend itself, and print a table.
     BenchLmtp {
         /// A minute or two instead of ten.
@@ -105,6 +111,13 @@ async fn main() -> Result<ExitCode> {
         Chore::Recovery => runbook::record().await?,
         Chore::Pictures => capture::pictures::take().await?,
         Chore::Demo => return demo::run().await,
+        Chore::BenchImap { quick } => {
+            let full =
+                imap_bench::Scale { rounds: 3, noops: 5_000, logins: 1_000, messages: 600, idle: 8_000 };
+            let quick_one =
+                imap_bench::Scale { rounds: 1, noops: 1_000, logins: 400, messages: 200, idle: 1_600 };
+            println!("{}", imap_bench::run(if quick { quick_one } else { full }).await?);
+        }
         Chore::BenchLmtp { quick } => {
             let full = lmtp_bench::Scale { rounds: 5, messages: 2_000, counted: 10_000 };
             let scale =

@@ -14,13 +14,13 @@ use tokio::sync::oneshot;
 pub(super) const ELSEWHERE: i32 = 19;
 
 /// The priority of everybody else.
-pub(super) const HERE: i32 = 0;
+pub(crate) const HERE: i32 = 0;
 
 /// How long a thread may take to end after its answer.
 const END: Duration = Duration::from_secs(1);
 
 /// Runs it on a thread with that priority; the future that comes back waits for its end.
-pub(super) fn apart<T: Send + 'static>(
+pub(crate) fn apart<T: Send + 'static>(
     nice: i32,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<impl Future<Output = Result<T>> + Send> {

@@ -16,7 +16,7 @@
 //! | `pairs`, `update`, `delay`, `find`, `replay`, `reseed`, `memory` | the measures |
 //! | `report` | rows, aims, the table |
 
-mod apart;
+pub(crate) mod apart;
 mod client;
 mod delay;
 mod find;
