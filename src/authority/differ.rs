@@ -4,10 +4,12 @@
 //! the order (another release, or one configured otherwise), a name is looked up instead: slower, and right.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::facts::Difference;
+use super::facts::{Comparison, Difference};
+use super::guard::Account;
+use super::recorded::{explained_by_doubts, unsettled};
 use crate::list::{Entry, MailboxName, Order, is_delete_mark, takes_away};
 use crate::store::{Snapshot, StoreError};
 
@@ -31,7 +33,7 @@ pub(super) struct Differ {
     kept: usize,
     overflowed: bool,
     only_theirs: u64,
-    taken: u64,
+    taken: Account,
     listed: u64,
 }
 
@@ -49,7 +51,7 @@ impl Differ {
             kept: KEPT,
             overflowed: false,
             only_theirs: 0,
-            taken: 0,
+            taken: Account::default(),
             listed: 0,
         }
     }
@@ -72,8 +74,8 @@ impl Differ {
                 // It was passed as missing, or came before.
                 let held = self.snapshot.get(&name)?;
                 match self.theirs.remove(&name) {
-                    Some(earlier) => self.count(earlier.as_ref(), held.as_ref(), -1),
-                    None if self.overflowed => self.count(None, held.as_ref(), -1),
+                    Some(earlier) => self.unkeep(&name, earlier.as_ref(), held.as_ref()),
+                    None if self.overflowed => self.unkeep(&name, None, held.as_ref()),
                     None => {}
                 }
                 if held.as_ref() != Some(&entry) {
@@ -84,13 +86,36 @@ impl Differ {
         Ok(())
     }
 
-    /// Their list is complete. Gives back the snapshot it was compared with.
-    pub(super) fn finish(mut self, took: Duration) -> Result<(Difference, Snapshot), StoreError> {
-        while let Some((name, held)) = self.next_of_ours()? {
+    /// Their list is complete: passes a part of what is left of ours. `false`: nothing is left.
+    pub(super) fn pass_rest(&mut self) -> Result<bool, StoreError> {
+        let Some((name, held)) = self.next_of_ours()? else { return Ok(false) };
+        self.keep(name, None, Some(held));
+        while let Some((name, held)) = self.ahead.pop_front() {
             self.keep(name, None, Some(held));
         }
-        let Self { theirs, overflowed, only_theirs, taken, listed, snapshot, .. } = self;
-        Ok((Difference { theirs, overflowed, only_theirs, taken, listed, took }, snapshot))
+        Ok(true)
+    }
+
+    /// Their list is complete. Gives back the snapshot it was compared with.
+    pub(super) fn finish(mut self, took: Duration) -> Result<(Comparison, Snapshot), StoreError> {
+        while self.pass_rest()? {}
+        let Self { theirs, kept, overflowed, only_theirs, taken: mut unexplained, listed, snapshot, .. } =
+            self;
+        let taken = unexplained.total();
+        let difference = Difference { theirs, overflowed, only_theirs, taken, listed, took };
+        if kept == 0 {
+            return Ok((Comparison { difference, unexplained, ..Comparison::default() }, snapshot));
+        }
+        let unsettled = unsettled(&snapshot)?;
+        let mut explained = HashSet::new();
+        for name in unsettled.iter().cloned().chain(explained_by_doubts(&snapshot, &difference.theirs)?) {
+            let Some(theirs) = difference.theirs.get(&name) else { continue };
+            let (ours, theirs) = (snapshot.get(&name)?, theirs.as_ref());
+            if takes_away(theirs, ours.as_ref()) && explained.insert(name.clone()) {
+                unexplained.take_off(&name, ours.as_ref(), theirs);
+            }
+        }
+        Ok((Comparison { difference, unexplained, explained, unsettled }, snapshot))
     }
 
     fn walk_to(&mut self, name: &MailboxName, entry: Option<Entry>) -> Result<(), StoreError> {
@@ -128,7 +153,8 @@ impl Differ {
     }
 
     fn keep(&mut self, name: MailboxName, theirs: Option<Entry>, ours: Option<Entry>) {
-        self.count(theirs.as_ref(), ours.as_ref(), 1);
+        self.taken.add(&name, ours.as_ref(), theirs.as_ref());
+        self.only_theirs += only_theirs(theirs.as_ref(), ours.as_ref());
         if self.theirs.len() >= self.kept {
             self.overflowed = true;
         } else {
@@ -136,12 +162,12 @@ impl Differ {
         }
     }
 
-    fn count(&mut self, theirs: Option<&Entry>, ours: Option<&Entry>, by: i64) {
-        if takes_away(theirs, ours) {
-            self.taken = self.taken.saturating_add_signed(by);
-        }
-        if ours.is_none() && theirs.is_some_and(|theirs| !is_delete_mark(theirs)) {
-            self.only_theirs = self.only_theirs.saturating_add_signed(by);
-        }
+    fn unkeep(&mut self, name: &MailboxName, theirs: Option<&Entry>, ours: Option<&Entry>) {
+        self.taken.take_off(name, ours, theirs);
+        self.only_theirs = self.only_theirs.saturating_sub(only_theirs(theirs, ours));
     }
+}
+
+fn only_theirs(theirs: Option<&Entry>, ours: Option<&Entry>) -> u64 {
+    u64::from(ours.is_none() && theirs.is_some_and(|theirs| !is_delete_mark(theirs)))
 }

@@ -1,9 +1,10 @@
 //! What the state machine may look up. The store answers in the running process, a model in tests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::list::{Entry, MailboxName};
+use super::guard::Account;
+use crate::list::{Entry, MailboxName, takes_away};
 use crate::store::{Conflict, Doubt};
 
 /// A look-up failed; whoever asked cannot be answered truthfully.
@@ -36,9 +37,6 @@ pub trait Facts {
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable>;
     /// How many ghosts of a server were forgotten on a day since 1970.
     fn ghosts(&self, server: &[u8], day: u64) -> u64;
-    /// Every name that must be looked at when the master is back: those journalled, in the order of their
-    /// first record, and those in conflict or unconfirmed.
-    fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable>;
     /// How many names the list holds.
     fn entries(&self) -> u64;
 }
@@ -58,4 +56,53 @@ pub struct Difference {
     pub listed: u64,
     /// How long the master took to send them; it answers nothing else meanwhile.
     pub took: Duration,
+}
+
+/// A [`Difference`], and what of it we know a reason for. Everything is as it was when the master's dump began, however
+/// long the comparison took; [`Self::recount`] says what was written since.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Comparison {
+    /// Where the lists differ.
+    pub difference: Difference,
+    /// What that takes away for no reason that we know of: the guard counts this.
+    pub unexplained: Account,
+    /// What it takes away for a reason that we know.
+    pub explained: HashSet<MailboxName>,
+    /// Every name that must be looked at whether or not it differs: those journalled, in the order of their first
+    /// record, and those in conflict or unconfirmed.
+    pub unsettled: Vec<MailboxName>,
+}
+
+impl Comparison {
+    /// Judges names anew that were written since the master's dump began.
+    pub fn recount<'a>(
+        &mut self,
+        written: impl IntoIterator<Item = &'a MailboxName>,
+        facts: &dyn Facts,
+    ) -> Result<(), Unreadable> {
+        for name in written {
+            let Some(theirs) = self.difference.theirs.get(name) else { continue };
+            let (ours, theirs) = (facts.listed(name)?, theirs.as_ref());
+            if !takes_away(theirs, ours.as_ref()) {
+                continue;
+            }
+            if is_explained(name, theirs, facts)? {
+                if self.explained.insert(name.clone()) {
+                    self.unexplained.take_off(name, ours.as_ref(), theirs);
+                }
+            } else if self.explained.remove(name) {
+                self.unexplained.add(name, ours.as_ref(), theirs);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether we know why the master holds `theirs` and not what we hold: we wrote the name since the last sync, or it is
+/// on record already.
+fn is_explained(name: &MailboxName, theirs: Option<&Entry>, facts: &dyn Facts) -> Result<bool, Unreadable> {
+    Ok(facts.base(name)?.is_some()
+        || facts.unconfirmed(name)?.is_some()
+        || facts.conflict(name)?.is_some()
+        || facts.doubts(name)?.iter().any(|doubt| doubt.effect.as_ref() == theirs))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::differ::Differ;
 use super::evidence::Evidence;
-use super::facts::{Facts, Unreadable};
+use super::facts::{Comparison, Facts, Unreadable};
 use super::guard::{Guard, suspicion};
-use super::recorded::Recorded;
+use super::recorded::{Recorded, unsettled};
 use crate::list::{Entry, MailboxName, Step, is_delete_mark};
 use crate::store::{Store, StoreError};
 
@@ -147,23 +147,27 @@ impl Planner {
 
     /// The other list is complete: how many names it has more, and how many of ours it lacks, hides or moves.
     pub fn counts(self) -> Result<(u64, u64), StoreError> {
-        let (difference, _) = self.differ.finish(Duration::ZERO)?;
+        let (Comparison { difference, .. }, _) = self.differ.finish(Duration::ZERO)?;
         Ok((difference.only_theirs, difference.taken))
     }
 
     /// The master's list is complete.
     pub fn finish(self, intent: Intent, guard: Guard) -> Result<Plan, Unreadable> {
         let Self { differ, store } = self;
-        let (difference, listed) = differ.finish(Duration::ZERO)?;
+        let (mut comparison, listed) = differ.finish(Duration::ZERO)?;
         let order = listed.order();
         let facts = Recorded { store, listed: Some(listed) };
-        let suspicion = suspicion(guard, &difference, &facts, &|_| false)?;
+        // What was written while the list was read counts.
+        let unsettled = unsettled(&facts.store.snapshot()?)?;
+        comparison.recount(&unsettled, &facts)?;
+        let suspicion = suspicion(guard, &comparison, facts.entries());
+        let difference = comparison.difference;
         if difference.overflowed {
             return Err(Unreadable(suspicion.unwrap_or_default()));
         }
         let (entries, listed) = (facts.entries(), difference.listed);
         let mut theirs = difference.theirs;
-        for name in facts.unsettled()? {
+        for name in unsettled {
             if let MapEntry::Vacant(unmentioned) = theirs.entry(name) {
                 // Where the lists agree, the master holds what we held.
                 let held = facts.listed(unmentioned.key())?;

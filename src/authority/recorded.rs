@@ -1,5 +1,7 @@
 //! The machine's facts, as the store has them.
 
+use std::collections::HashMap;
+
 use super::facts::{Facts, Unreadable};
 use crate::list::{Entry, MailboxName};
 use crate::store::{Conflict, Doubt, Snapshot, Store, StoreError, Verb};
@@ -49,6 +51,42 @@ pub(super) fn unconfirmed(snapshot: &Snapshot) -> Result<Vec<MailboxName>, Store
 /// Every name with journal records.
 pub(super) fn journalled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
     all_names(|after| snapshot.journalled_names(after, PAGE), |name| name)
+}
+
+/// Every name that must be looked at when the master is back: see [`Comparison`](super::facts::Comparison).
+pub(super) fn unsettled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
+    let mut names = Vec::new();
+    let mut after = 0;
+    loop {
+        let part = snapshot.journal(after, PAGE)?;
+        let Some(last) = part.last() else { break };
+        after = last.seq;
+        names.extend(part.into_iter().map(|journalled| journalled.record.name));
+    }
+    names.extend(conflicting(snapshot)?);
+    names.extend(unconfirmed(snapshot)?);
+    Ok(names)
+}
+
+/// Names with writes whose outcome is unknown, where the master holds what such a write makes of them.
+pub(super) fn explained_by_doubts(
+    snapshot: &Snapshot,
+    theirs: &HashMap<MailboxName, Option<Entry>>,
+) -> Result<Vec<MailboxName>, StoreError> {
+    let (mut names, mut last) = (Vec::new(), None);
+    loop {
+        let part = snapshot.doubts(last.as_ref(), PAGE)?;
+        let more = part.len() >= PAGE;
+        last = part.last().map(|(name, _)| name.clone());
+        let explain = |(name, doubts): (MailboxName, Vec<Doubt>)| {
+            let held = theirs.get(&name)?;
+            doubts.iter().any(|doubt| doubt.effect == *held).then_some(name)
+        };
+        names.extend(part.into_iter().filter_map(explain));
+        if !more {
+            return Ok(names);
+        }
+    }
 }
 
 impl Facts for Recorded {
@@ -113,21 +151,6 @@ impl Facts for Recorded {
 
     fn ghosts(&self, server: &[u8], day: u64) -> u64 {
         self.store.stats().servers.ghosts(server, day)
-    }
-
-    fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
-        let snapshot = self.store.snapshot()?;
-        let mut names = Vec::new();
-        let mut after = 0;
-        loop {
-            let part = snapshot.journal(after, PAGE)?;
-            let Some(last) = part.last() else { break };
-            after = last.seq;
-            names.extend(part.into_iter().map(|journalled| journalled.record.name));
-        }
-        names.extend(conflicting(&snapshot)?);
-        names.extend(unconfirmed(&snapshot)?);
-        Ok(names)
     }
 
     fn entries(&self) -> u64 {

@@ -21,7 +21,7 @@ impl Machine {
     pub(super) fn is_burst(&mut self, name: &MailboxName, held: &Entry, now: Now, facts: &dyn Facts) -> bool {
         let window = self.policy.burst;
         // Mailboxes that wait for their deletion go in bursts: cyr_expire.
-        if window.is_zero() || name.is_deleted() || self.is_expected(held, now) {
+        if window.is_zero() || name.is_deleted() || self.is_expected(held.location.server(), now) {
             return false;
         }
         let deletes = &mut self.burst.deletes;
@@ -46,8 +46,8 @@ impl Machine {
         true
     }
 
-    pub(super) fn is_expected(&self, held: &Entry, now: Now) -> bool {
-        self.expected.get(held.location.server()).is_some_and(|until| *until > now.since_start)
+    pub(super) fn is_expected(&self, server: &[u8], now: Now) -> bool {
+        self.expected.get(server).is_some_and(|until| *until > now.since_start)
     }
 
     /// Puts a name back that the burst took, unless somebody took it again since.

@@ -267,7 +267,7 @@ impl Machine {
     /// The master did not answer a write, or a barrier: from now on it is lost.
     pub(super) fn unanswered(&mut self, lost: &Lost, now: Now) {
         if matches!(self.state, State::Following | State::Replaying) {
-            self.out.push(Decision::Reconnect);
+            self.list_anew(Decision::Reconnect);
             self.master_lost(lost.to_string(), now);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Keep, Task};
-use crate::authority::facts::Difference;
+use crate::authority::facts::Comparison;
 use crate::authority::master::{Lost, MasterIdentity, MasterReply};
 use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::{Entry, Location, MailboxName};
@@ -77,10 +77,10 @@ pub enum Event {
     Committed(CommitId, Result<u64, String>),
     /// A barrier ended.
     Barrier(BarrierId, Result<(), Lost>),
-    /// The link is up and the master's list is being read.
+    /// The link is up and the master's list is being read. It is compared with our list as it is now.
     MasterUp(MasterIdentity),
-    /// The master's list was read to its end and compared with ours.
-    MasterList(Difference),
+    /// That list was read to its end and compared with ours, whatever was written meanwhile.
+    MasterList(Comparison),
     /// The master's list was read to its end, in so much time, and is our list now.
     Loaded(Duration),
     /// The master changed a name.

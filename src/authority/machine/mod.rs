@@ -207,6 +207,9 @@ pub struct Machine {
     commits: HashMap<CommitId, MailboxName>,
     /// What the master is known to hold where it is not what the list holds (or held, see `listed`).
     theirs: HashMap<MailboxName, Option<Entry>>,
+    /// Names written since the master's list began, which is compared with ours as it was then; `None`: no list is
+    /// awaited.
+    written: Option<HashSet<MailboxName>>,
     /// Names that were being committed when the master was lost: in our list soon, but not in the state of it
     /// that the next comparison may be made with.
     unfinished: HashSet<MailboxName>,
@@ -249,6 +252,7 @@ impl Machine {
             unix: 0,
             commits: HashMap::new(),
             theirs: HashMap::new(),
+            written: None,
             unfinished: HashSet::new(),
             replay: None,
             claims: HashMap::new(),
@@ -303,7 +307,7 @@ impl Machine {
             Event::Committed(id, result) => self.committed(id, result),
             Event::Barrier(id, result) => self.barrier_ended(id, result, now),
             Event::MasterUp(identity) => self.master_up(&identity),
-            Event::MasterList(difference) => self.master_list(difference, now, facts),
+            Event::MasterList(comparison) => self.master_list(comparison, now, facts),
             Event::Loaded(took) => self.loaded(took),
             Event::MasterChanged(name, entry) => self.line(name, entry, now, facts),
             Event::MasterLost(reason) => self.master_lost(reason, now),
@@ -392,6 +396,9 @@ impl Machine {
         self.next += 1;
         let id = CommitId(self.next);
         self.commits.insert(id, name.clone());
+        if let Some(written) = &mut self.written {
+            written.insert(name.clone());
+        }
         let settles = settles.then_some(self.era);
         self.occupy(name, Busy::Committing { answer, settles });
         let publish = becomes.map(|(after, cause)| {

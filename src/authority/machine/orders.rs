@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Decision, Machine, Now, State};
-use crate::authority::facts::{Difference, Facts};
+use crate::authority::facts::Difference;
 
 /// So many names more than a person has confirmed are let pass: the murder goes on while the person reads.
 const LEEWAY: u64 = 10;
@@ -74,7 +74,7 @@ impl Machine {
         self.held = false;
         let compares = self.state == State::Learning && self.unserved.is_some();
         if compares || matches!(self.state, State::StandingIn | State::Holding) {
-            self.out.push(Decision::Reconnect);
+            self.list_anew(Decision::Reconnect);
         }
     }
 
@@ -85,7 +85,7 @@ impl Machine {
             self.known_master = None;
             self.unfinished.clear();
             self.enter(State::StandingIn, format!("an operator believes the list of {from}"));
-            self.out.push(Decision::Reconnect);
+            self.list_anew(Decision::Reconnect);
         }
     }
 
@@ -104,7 +104,7 @@ impl Machine {
         }
         self.held = false;
         self.progress = Some(Progress::Waiting(task));
-        self.out.push(match task {
+        self.list_anew(match task {
             Task::Reseed { .. } => Decision::Reconnect,
             Task::Accept { .. } => Decision::Reload,
         });
@@ -149,11 +149,11 @@ impl Machine {
     }
 
     /// Whether a reseed waits for the list that just came, and may begin with it.
-    pub(super) fn may_reseed(&mut self, difference: &Difference, facts: &dyn Facts) -> bool {
+    pub(super) fn may_reseed(&mut self, difference: &Difference, entries: u64) -> bool {
         let Some(task @ Task::Reseed { removals }) = self.progress.as_ref().and_then(Progress::open) else {
             return false;
         };
-        let (lost, entries) = (difference.only_theirs, facts.entries());
+        let lost = difference.only_theirs;
         if self.policy.guard.trips(lost, entries.max(difference.listed))
             && lost > removals.saturating_add(LEEWAY)
         {

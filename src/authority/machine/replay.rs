@@ -176,7 +176,7 @@ impl Machine {
         let Some(replay) = self.replay.take() else { return };
         if replay.overflowed {
             self.leave_master(State::StandingIn, "more names differ than are compared at once".into());
-            return self.out.push(Decision::Reconnect);
+            return self.list_anew(Decision::Reconnect);
         }
         self.complete();
         self.known_master = self.answering.clone();

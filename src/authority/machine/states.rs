@@ -1,13 +1,13 @@
 //! The transitions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Counted, Decision, Job, Machine, Now, Replay, State, Unserved};
-use crate::authority::facts::{Difference, Facts};
+use crate::authority::facts::{Comparison, Facts};
 use crate::authority::guard::suspicion;
 use crate::authority::master::MasterIdentity;
-use crate::list::Entry;
+use crate::list::MailboxName;
 use crate::rules::{Rule, kept};
 
 /// For so long after the master was lost, waiting for it is kept short.
@@ -40,6 +40,8 @@ impl Machine {
 
     pub(super) fn master_up(&mut self, identity: &MasterIdentity) {
         self.answering = Some(identity.servername.clone());
+        // A commit that is under way may not be in the list that is compared.
+        self.written = Some(self.commits.values().cloned().collect());
         self.out.push(Decision::Notice(format!(
             "reading the list of {} ({})",
             identity.servername, identity.version
@@ -48,6 +50,7 @@ impl Machine {
 
     pub(super) fn loaded(&mut self, took: Duration) {
         self.last_dump = took;
+        self.written = None;
         if self.state != State::Learning && !self.is_accepting() {
             return;
         }
@@ -78,18 +81,29 @@ impl Machine {
         }
     }
 
-    pub(super) fn master_list(&mut self, difference: Difference, now: Now, facts: &dyn Facts) {
-        self.last_dump = difference.took;
-        let expected = |held: &Entry| self.is_expected(held, now);
-        let judged = match suspicion(self.policy.guard, &difference, facts, &expected) {
-            Ok(judged) => self.stranger().or(judged),
-            Err(why) => return self.unreadable(&why),
-        };
+    /// The master's list is to be read anew. What became of the present one does not matter any more.
+    pub(super) fn list_anew(&mut self, how: Decision) {
+        self.written = None;
+        self.out.push(how);
+    }
+
+    pub(super) fn master_list(&mut self, mut comparison: Comparison, now: Now, facts: &dyn Facts) {
+        self.last_dump = comparison.difference.took;
+        // What was written meanwhile is unknown of a list that is not awaited.
+        let Some(written) = self.written.take() else { return };
+        if let Err(why) = comparison.recount(&written, facts) {
+            return self.unreadable(&why);
+        }
+        comparison.unexplained.leave_out(|server| self.is_expected(server, now));
+        let entries = facts.entries();
+        let judged = self.stranger().or_else(|| suspicion(self.policy.guard, &comparison, entries));
         let decides =
             matches!(self.state, State::StandingIn | State::Holding) && !self.held && !self.poisoned;
-        let reseeds = decides && self.may_reseed(&difference, facts);
+        let reseeds = decides && self.may_reseed(&comparison.difference, entries);
         match self.state {
-            State::Learning if self.unserved.is_some() => self.compare_unserved(difference, judged, facts),
+            State::Learning if self.unserved.is_some() => {
+                self.compare_unserved(comparison, written, judged, facts);
+            }
             State::StandingIn | State::Holding if self.held => {
                 self.out
                     .push(Decision::Notice("the master is back; an operator keeps us standing in".into()));
@@ -102,7 +116,7 @@ impl Machine {
                     }
                     self.enter(State::Holding, reason);
                 }
-                _ => self.start_replay(difference, facts),
+                _ => self.start_replay(comparison, written),
             },
             State::Learning | State::Following | State::Replaying => {}
         }
@@ -113,11 +127,15 @@ impl Machine {
 
     /// Our list is not to be served before it was compared. Where the master's agrees or is merely newer, its
     /// list is taken; where names would be lost, or an old list owes the master changes, a person decides.
-    fn compare_unserved(&mut self, difference: Difference, judged: Option<String>, facts: &dyn Facts) {
-        let owing = match facts.unsettled() {
-            Ok(names) => names.len(),
-            Err(why) => return self.unreadable(&why),
-        };
+    fn compare_unserved(
+        &mut self,
+        comparison: Comparison,
+        written: HashSet<MailboxName>,
+        judged: Option<String>,
+        facts: &dyn Facts,
+    ) {
+        // Nothing is decided before the list is served, so nothing was added meanwhile.
+        let owing = comparison.unsettled.len();
         if let Some(reason) = judged {
             return self.enter(State::Learning, format!("the list on disk is not current, and {reason}"));
         }
@@ -125,18 +143,18 @@ impl Machine {
             // It was served a short while ago, so what it owes is owed still.
             Some(Unserved::Suspect) if !self.held => {
                 self.unserved = None;
-                self.start_replay(difference, facts);
+                self.start_replay(comparison, written);
             }
             _ if owing > 0 => {
                 let why = format!("the list on disk is old and owes the master {owing} changes");
                 self.enter(State::Learning, why);
             }
-            _ if difference.theirs.is_empty() => self.learned("the list on disk is the master's"),
+            _ if comparison.difference.theirs.is_empty() => self.learned("the list on disk is the master's"),
             // Not all that differs need be news: some of it we asked for, and told the caller that it failed. Nor
             // can the list be taken unseen: such a write may be carried out just before it is read again.
             _ if facts.any_doubts() && !self.held => {
                 self.unserved = None;
-                self.start_replay(difference, facts);
+                self.start_replay(comparison, written);
             }
             // Nothing may be sent to the master while an operator holds us.
             _ if facts.any_doubts() => {
@@ -146,19 +164,18 @@ impl Machine {
             }
             _ => {
                 self.out.push(Decision::Notice("the list on disk differs: taking the master's".into()));
-                self.out.push(Decision::Reload);
+                self.list_anew(Decision::Reload);
             }
         }
     }
 
-    fn start_replay(&mut self, difference: Difference, facts: &dyn Facts) {
-        let mut names = match facts.unsettled() {
-            Ok(names) => names,
-            Err(why) => return self.unreadable(&why),
-        };
+    fn start_replay(&mut self, comparison: Comparison, written: HashSet<MailboxName>) {
+        let Comparison { difference, unsettled: mut names, .. } = comparison;
         let mut replay = Replay::default();
         replay.overflowed = difference.overflowed;
         names.extend(difference.theirs.keys().cloned());
+        // Since the comparison began, more may have been journalled.
+        names.extend(written);
         // What is being committed at this moment is journalled, but not on record yet.
         names.extend(self.names.keys().cloned());
         names.extend(self.unfinished.drain());
@@ -171,6 +188,7 @@ impl Machine {
     }
 
     pub(super) fn master_lost(&mut self, reason: String, now: Now) {
+        self.written = None;
         if !matches!(self.state, State::Following | State::Replaying) {
             return;
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::comparer::{Aside, on_a_blocking_thread};
 use super::driver::{Caller, Command, Driver};
 use super::pulse::Pulse;
 use crate::authority::facts::Unreadable;
@@ -125,11 +126,22 @@ impl Authority {
         events: mpsc::Receiver<LinkEvent>,
         options: Options,
     ) -> Self {
+        Self::spawn_with(store, master, events, options, on_a_blocking_thread())
+    }
+
+    /// As [`Self::spawn`]; `aside` carries out what takes long.
+    pub(super) fn spawn_with(
+        store: Store,
+        master: Arc<dyn Master>,
+        events: mpsc::Receiver<LinkEvent>,
+        options: Options,
+        aside: Aside,
+    ) -> Self {
         let (commands, received) = mpsc::channel(1024);
         let feed = Feed::default();
         let pulse = Pulse::default();
         let (driver, standing) =
-            Driver::new(store.clone(), master.clone(), feed.clone(), options, pulse.clone());
+            Driver::new(store.clone(), master.clone(), feed.clone(), options, pulse.clone(), aside);
         tokio::spawn(driver.run(received, events));
         let admission = Arc::new(Semaphore::new(WRITES_UNDER_WAY));
         let patience = options.policy.patience;

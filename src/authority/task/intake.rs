@@ -2,21 +2,24 @@
 
 use std::time::Instant;
 
+use tokio::sync::{mpsc, oneshot};
+
+use super::comparer::{Aside, Compared, Comparer};
 use crate::authority::differ::Differ;
-use crate::authority::facts::Difference;
-use crate::authority::master::{LinkEpoch, MasterIdentity};
+use crate::authority::master::{LinkEpoch, LinkEvent, MasterIdentity};
 use crate::authority::recorded::{conflicting, journalled, unconfirmed};
 use crate::list::{Entry, MailboxName};
-use crate::store::{Change, Loader, Snapshot, Store, StoreError, Synced};
+use crate::store::{Change, Loader, Store, StoreError, Synced};
 
 /// What is done with the list of the present connection.
 pub(super) enum Intake {
     /// No connection, or its list is through.
     Idle,
-    /// It becomes our list, if what that takes away is what a person has confirmed.
-    Loading { loader: Loader, differ: Box<Differ>, began: Began },
-    /// It is compared with ours.
-    Comparing(Box<Differ>, Began),
+    /// It arrives, and is compared with ours.
+    Reading { comparer: Comparer, loader: Option<Loader>, began: Began },
+    /// It is whole, and what comes of the comparison is awaited. What the master does next waits too: it
+    /// concerns a list that is not ours yet.
+    Judging { compared: oneshot::Receiver<Compared>, loader: Option<Loader>, began: Began },
 }
 
 /// Which connection, and since when.
@@ -26,66 +29,91 @@ pub(super) struct Began {
     pub(super) at: Instant,
 }
 
-/// What a complete list amounts to.
-pub(super) enum Outcome {
-    Loaded(Began),
-    /// It is not put in the place of ours, and why.
-    Unwanted(String),
-    Compared(Difference, Box<Snapshot>),
-    Nothing,
+/// What arrives next.
+pub(super) enum Arrival {
+    /// From the link.
+    Told(LinkEvent),
+    /// The list is compared. With a loader, it becomes ours, if what that takes away is what a person has confirmed.
+    Compared(Compared, Option<Loader>, Began),
 }
 
 impl Intake {
-    pub(super) async fn begin(store: &Store, epoch: LinkEpoch, replace: bool) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        store: &Store,
+        epoch: LinkEpoch,
+        replace: bool,
+        aside: &Aside,
+    ) -> Result<Self, StoreError> {
         let began = Began { epoch, at: Instant::now() };
-        Ok(if replace {
-            let differ = Box::new(Differ::counting(store.snapshot()?));
-            Self::Loading { loader: store.begin_load().await?, differ, began }
-        } else {
-            Self::Comparing(Box::new(Differ::new(store.snapshot()?)), began)
-        })
+        let snapshot = store.snapshot()?;
+        let (differ, loader) = match replace {
+            true => (Differ::counting(snapshot), Some(store.begin_load().await?)),
+            false => (Differ::new(snapshot), None),
+        };
+        Ok(Self::Reading { comparer: Comparer::begin(aside, differ), loader, began })
     }
 
+    /// Waits for what comes next. May be given up and called again.
+    pub(super) async fn next(&mut self, link: &mut mpsc::Receiver<LinkEvent>) -> Option<Arrival> {
+        match self {
+            Self::Idle => {}
+            Self::Reading { comparer, .. } => comparer.room().await,
+            Self::Judging { compared, .. } => {
+                let compared = compared.await.unwrap_or(Err(StoreError::Closed));
+                if let Self::Judging { loader, began, .. } = std::mem::replace(self, Self::Idle) {
+                    return Some(Arrival::Compared(compared, loader, began));
+                }
+            }
+        }
+        link.recv().await.map(Arrival::Told)
+    }
+
+    /// Whether the link may be listened to at once.
+    pub(super) fn listens(&self) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::Reading { comparer, .. } => comparer.has_room(),
+            Self::Judging { .. } => false,
+        }
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        matches!(self, Self::Reading { loader: Some(_), .. })
+    }
+
+    /// Takes in the next part of the list.
     pub(super) async fn push(
         &mut self,
         epoch: LinkEpoch,
         part: Vec<(MailboxName, Entry)>,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Loading { loader, differ, began } if began.epoch == epoch => {
-                differ.push(part.clone())?;
-                loader.put(part).await
+            Self::Reading { comparer, loader, began } if began.epoch == epoch => {
+                if let Some(loader) = loader {
+                    loader.put(part.clone()).await?;
+                }
+                comparer.push(part);
+                Ok(())
             }
-            Self::Comparing(differ, began) if began.epoch == epoch => differ.push(part),
             _ => Ok(()),
         }
     }
 
     /// The master said that its list is whole.
-    pub(super) async fn complete(
-        &mut self,
-        store: &Store,
-        epoch: LinkEpoch,
-        synced: Synced,
-        may_replace: impl FnOnce(&Difference) -> Result<(), String>,
-    ) -> Result<Outcome, StoreError> {
-        match std::mem::replace(self, Self::Idle) {
-            Self::Loading { loader, differ, began } if began.epoch == epoch => {
-                let (difference, _) = differ.finish(began.at.elapsed())?;
-                if let Err(why) = may_replace(&difference) {
-                    return Ok(Outcome::Unwanted(why));
-                }
-                loader.finish(synced).await?;
-                forget_what_we_owed(store).await?;
-                Ok(Outcome::Loaded(began))
+    pub(super) fn complete(&mut self, epoch: LinkEpoch) {
+        *self = match std::mem::replace(self, Self::Idle) {
+            Self::Reading { comparer, loader, began } if began.epoch == epoch => {
+                Self::Judging { compared: comparer.complete(began.at.elapsed()), loader, began }
             }
-            Self::Comparing(differ, began) if began.epoch == epoch => {
-                let (difference, snapshot) = differ.finish(began.at.elapsed())?;
-                Ok(Outcome::Compared(difference, Box::new(snapshot)))
-            }
-            _ => Ok(Outcome::Nothing),
-        }
+            _ => Self::Idle,
+        };
     }
+}
+
+/// The master's list takes the place of ours: there is nothing left to replay, to confirm or to decide.
+pub(super) async fn replace_ours(store: &Store, loader: Loader, synced: Synced) -> Result<(), StoreError> {
+    loader.finish(synced).await?;
+    forget_what_we_owed(store).await
 }
 
 /// The master's list is ours now: there is nothing left to replay, to confirm or to decide.

@@ -5,11 +5,13 @@
 //! | `handle` | what the faces and the operator hold: [`Authority`] |
 //! | `driver` | the loop |
 //! | `intake` | the master's list, while it arrives |
+//! | `comparer` | its comparison with ours, beside the loop |
 //! | `committer` | commits in order, then publishes in the same order |
 //! | `monitor` | what monitors count |
 //! | `pulse` | a sign of life |
 
 mod committer;
+mod comparer;
 mod driver;
 mod handle;
 mod intake;

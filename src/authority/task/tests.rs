@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{Authority, Options, Order};
+use super::comparer::Aside;
+use super::{Authority, Options, Order, Standing};
 use crate::authority::guard::Guard;
 use crate::authority::machine::{Policy, State};
 use crate::authority::master::{BoxFuture, LinkEpoch, LinkEvent, Lost, Master, MasterIdentity, MasterReply};
@@ -164,6 +165,128 @@ async fn what_a_person_announced_is_expected_after_a_restart() {
         };
         let (entries, state) = tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
         assert_eq!((entries == 0, state == State::Following), (announced, announced));
+        authority.stop().await;
+    }
+}
+
+/// How many names the list holds that is compared.
+const MANY: usize = 10_000;
+
+/// Work that takes long is not begun before the test says so.
+struct Gate {
+    aside: Aside,
+    asked: mpsc::UnboundedReceiver<()>,
+    open: watch::Sender<bool>,
+}
+
+fn gate() -> Gate {
+    let (ask, asked) = mpsc::unbounded_channel();
+    let (open, opened) = watch::channel(true);
+    let aside: Aside = Arc::new(move |work| {
+        let (ask, mut opened) = (ask.clone(), opened.clone());
+        tokio::spawn(async move {
+            let _ = ask.send(());
+            let _ = opened.wait_for(|open| *open).await;
+            let _ = tokio::task::spawn_blocking(work).await;
+        });
+    });
+    Gate { aside, asked, open }
+}
+
+fn user(nth: usize) -> MailboxName {
+    MailboxName::new(format!("user.u{nth:05}").as_bytes()).unwrap()
+}
+
+fn mailbox() -> Entry {
+    Entry::active(Location::new(b"be1.test!default").unwrap(), Acl::new(b"alice\tlrs"))
+}
+
+/// Until what was told was taken from the link.
+async fn taken(events: &mpsc::Sender<LinkEvent>) {
+    let taken = async {
+        while events.capacity() < events.max_capacity() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken).await.unwrap();
+}
+
+/// A master that comes back with nothing, and ours is long.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_answered_while_a_large_list_is_compared() {
+    for believed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("list"), StoreOptions::default()).unwrap();
+        let (events, link) = mpsc::channel(64);
+        let held = Arc::new(Mutex::new(Held::default()));
+        let master = Arc::new(Echoing { held: held.clone(), events: events.clone() });
+        let share = if believed { u64::MAX } else { 100 };
+        let guard = Guard { at_least: share, at_most: share, ..Guard::default() };
+        let options = Options { policy: Policy { guard, ..Policy::default() }, ..Options::default() };
+        let mut gate = gate();
+        let authority = Authority::spawn_with(store, master, link, options, gate.aside.clone());
+        let identity =
+            MasterIdentity { servername: "mm.test".into(), version: "3.6.1".into(), role: "(master)".into() };
+        events.send(LinkEvent::Up(EPOCH, identity.clone())).await.unwrap();
+        for from in (0..MANY).step_by(1_000) {
+            let part = (from..from + 1_000).map(|nth| (user(nth), mailbox())).collect();
+            events.send(LinkEvent::Listed(EPOCH, part)).await.unwrap();
+        }
+        events.send(LinkEvent::Complete(EPOCH)).await.unwrap();
+        let mut standing = authority.standing();
+        standing.wait_for(|now| now.state == State::Following).await.unwrap();
+        gate.asked.recv().await.unwrap();
+
+        gate.open.send(false).unwrap();
+        let again = LinkEpoch(2);
+        for event in [
+            LinkEvent::Down(EPOCH, "gone".into()),
+            LinkEvent::Up(again, identity),
+            LinkEvent::Complete(again),
+        ] {
+            events.send(event).await.unwrap();
+        }
+        gate.asked.recv().await.unwrap();
+        taken(&events).await;
+        // The master goes on meanwhile; that is heard when its list was judged.
+        let theirs = MailboxName::new(b"user.theirs").unwrap();
+        let line = vec![(theirs.clone(), Some(mailbox()))];
+        events.send(LinkEvent::Changed(again, line)).await.unwrap();
+
+        // Nothing has been compared yet, and nobody waits for it.
+        let origin = Origin { identity: "murder".into(), peer: ([127, 0, 0, 1], 1).into(), session: None };
+        let ours = MailboxName::new(b"user.ours").unwrap();
+        let Entry { location, .. } = mailbox();
+        for write in [
+            Write::Activate { name: ours.clone(), location, acl: Acl::new(b"alice\tlrs") },
+            Write::Delete { name: user(0) },
+        ] {
+            assert_eq!(authority.write(origin.clone(), write).await, Outcome::Done);
+        }
+        authority.barrier().await;
+        assert_eq!(authority.find(&ours).unwrap(), Some(mailbox()));
+        assert_eq!(authority.find(&user(0)).unwrap(), None);
+        assert_eq!(authority.snapshot().unwrap().entries(), MANY as u64);
+        assert_eq!(standing.borrow().state, State::StandingIn);
+
+        gate.open.send(true).unwrap();
+        let judged = |now: &Standing| now.state != State::StandingIn;
+        let judged = tokio::time::timeout(Duration::from_secs(60), standing.wait_for(judged));
+        let now = judged.await.unwrap().unwrap().clone();
+        if !believed {
+            // What was deleted meanwhile is no loss.
+            let lacks = format!("lacks {}, hides 0 and moves 0 (by server: be1.test {}", MANY - 1, MANY - 1);
+            assert!(now.state == State::Holding && now.reason.contains(&lacks), "{now:?}");
+        } else {
+            assert_eq!(now.state, State::Replaying, "{now:?}");
+            let followed = standing.wait_for(|now| now.state == State::Following);
+            tokio::time::timeout(Duration::from_secs(120), followed).await.unwrap().unwrap();
+            authority.barrier().await;
+            let held = held.lock().unwrap();
+            assert_eq!(held.list.get(&ours), Some(&mailbox()), "written meanwhile");
+            assert_eq!(authority.find(&theirs).unwrap(), Some(mailbox()), "told meanwhile");
+            assert_eq!(authority.find(&user(0)).unwrap(), None);
+        }
         authority.stop().await;
     }
 }

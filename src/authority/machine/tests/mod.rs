@@ -1,6 +1,7 @@
-//! The machine against a model world: named situations, operations that come to nothing, many random schedules, each
+//! The machine against a model world: named situations, comparisons that take their time, operations that come to nothing, many random schedules, each
 //! rule, the diagram.
 
+mod apart;
 mod diagram;
 mod doubts;
 mod merge;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::super::{CallId, Event, Keep, Policy, Progress, Restored, State, Task};
 use super::world::{List, World, active, at, name};
-use crate::authority::master::MasterIdentity;
 use crate::authority::write::{Outcome, Write};
 use crate::list::Acl;
 
@@ -202,15 +201,10 @@ fn deletes_that_are_slow_or_expected_or_ours_are_no_burst() {
 
 #[test]
 fn another_masters_name_is_enough_to_ask_a_person() {
-    let banner = |servername: &str| {
-        let (servername, version) = (servername.to_owned(), "3.6.1".to_owned());
-        Event::MasterUp(MasterIdentity { servername, version, role: "(master)".into() })
-    };
     let mut world = murder();
     let comes_back_as = |world: &mut World, servername: &str| {
         world.master_dies();
-        world.master_returns();
-        world.feed(banner(servername));
+        world.servername = servername.to_owned();
         world.settle();
     };
     comes_back_as(&mut world, "mm");

@@ -21,6 +21,7 @@ const KILLED: Faults = Faults {
     disk: false,
     stale: false,
     take_back: false,
+    apart: false,
 };
 
 #[test]

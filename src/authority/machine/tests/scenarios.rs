@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::{Event, Guard, Policy, Restored, State};
 use super::world::{ACCEPT, Link, List, RESEED, World, active, at, name};
-use crate::authority::facts::{Difference, Facts as _};
+use crate::authority::facts::{Comparison, Difference, Facts as _};
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Acl, Entry};
 use crate::rules::{Rule, without};
@@ -12,7 +12,7 @@ use crate::rules::{Rule, without};
 /// Any name taken away is one too many.
 const STRICT: Guard = Guard { share: 0.0, at_least: 0, at_most: 0 };
 
-fn list(entries: &[(&str, Entry)]) -> List {
+pub(super) fn list(entries: &[(&str, Entry)]) -> List {
     entries.iter().map(|(name, entry)| (name.as_bytes().to_vec(), entry.clone())).collect()
 }
 
@@ -20,7 +20,7 @@ pub(super) fn alice() -> List {
     list(&[("user.alice", active("be1!default", "alice\tlrs"))])
 }
 
-fn strict() -> Policy {
+pub(super) fn strict() -> Policy {
     Policy { guard: STRICT, ..Policy::default() }
 }
 
@@ -36,7 +36,7 @@ fn deactivate(mailbox: &str, location: &str) -> Write {
     Write::Deactivate { name: name(mailbox), location: at(location) }
 }
 
-fn delete(mailbox: &str) -> Write {
+pub(super) fn delete(mailbox: &str) -> Write {
     Write::Delete { name: name(mailbox) }
 }
 
@@ -195,7 +195,8 @@ fn a_long_list_of_the_masters_does_not_outlast_the_callers_patience() {
     world.master_dies();
     world.master_returns();
     world.feed(Event::MasterLost("for the time that its list takes".into()));
-    world.feed(Event::MasterList(Difference { took: Duration::from_secs(60), ..Difference::default() }));
+    let difference = Difference { took: Duration::from_secs(60), ..Difference::default() };
+    world.feed(Event::MasterList(Comparison { difference, ..Comparison::default() }));
     world.call(delete("user.alice"));
     world.quiet(); // the world objects to a deadline beyond the caller's
 }
@@ -272,7 +273,8 @@ fn more_differences_than_are_kept_are_settled_in_several_comparisons() {
     world.feed(Event::Begin(RESEED));
     world.master_returns();
     // As if only this many were kept, and alice beyond them.
-    world.feed(Event::MasterList(Difference { overflowed: true, listed: 0, ..Difference::default() }));
+    let difference = Difference { overflowed: true, listed: 0, ..Difference::default() };
+    world.feed(Event::MasterList(Comparison { difference, ..Comparison::default() }));
     assert_eq!(world.machine.state(), State::StandingIn, "compared again, not taken for agreed");
     world.quiet();
     assert_eq!(world.master, world.store.list);

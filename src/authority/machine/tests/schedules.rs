@@ -27,6 +27,8 @@ pub(super) struct Faults {
     pub(super) take_back: bool,
     /// Ravenry was off for so long that its list is old.
     pub(super) stale: bool,
+    /// The comparison of the lists takes its time.
+    pub(super) apart: bool,
 }
 
 fn any_write(rng: &mut fastrand::Rng) -> Write {
@@ -43,6 +45,9 @@ fn any_write(rng: &mut fastrand::Rng) -> Write {
 /// One event of a schedule.
 fn step(world: &mut World, rng: &mut fastrand::Rng, faults: Faults) {
     let pick = rng.usize(..16);
+    if faults.apart && world.is_judging() && rng.u8(..8) == 0 {
+        world.compared();
+    }
     if faults.take_back && rng.u8(..16) == 0 {
         world.end(pick, rng.bool());
     }
@@ -57,6 +62,7 @@ fn step(world: &mut World, rng: &mut fastrand::Rng, faults: Faults) {
         79..82 => drop(world.pass_barrier()),
         82..86 => drop(world.master_dies()),
         86..91 => drop(world.master_returns()),
+        91..94 if faults.apart => drop(world.list_read()),
         91..94 => drop(world.list_complete()),
         94 if faults.wipe => {
             let kept = rng.u8(..3);
@@ -161,7 +167,8 @@ const ORDINARY: [(State, State); 4] = [
 
 #[test]
 fn every_acknowledged_change_survives_losses_and_late_executions() {
-    let visited = run_many(0..45_000, Faults { operator: true, take_back: true, ..Faults::default() });
+    let visited =
+        run_many(0..45_000, Faults { apart: true, operator: true, take_back: true, ..Faults::default() });
     assert_took(&visited, &ORDINARY);
 }
 
@@ -169,20 +176,27 @@ fn every_acknowledged_change_survives_losses_and_late_executions() {
 fn every_acknowledged_change_survives_crashes() {
     let visited = run_many(
         100_000..135_000,
-        Faults { crash: true, operator: true, take_back: true, ..Faults::default() },
+        Faults { crash: true, operator: true, take_back: true, apart: true, ..Faults::default() },
     );
     assert_took(&visited, &ORDINARY);
 }
 
 #[test]
 fn what_is_done_behind_our_back_is_never_overwritten_unrecorded() {
-    let faults = Faults { crash: true, bypass: true, operator: true, take_back: true, ..Faults::default() };
+    let faults = Faults {
+        crash: true,
+        bypass: true,
+        operator: true,
+        take_back: true,
+        apart: true,
+        ..Faults::default()
+    };
     assert_took(&run_many(200_000..220_000, faults), &ORDINARY);
 }
 
 #[test]
 fn a_master_that_lost_its_list_takes_nothing_with_it() {
-    let faults = Faults { wipe: true, operator: true, take_back: true, ..Faults::default() };
+    let faults = Faults { wipe: true, operator: true, take_back: true, apart: true, ..Faults::default() };
     let visited = run_many(300_000..315_000, faults);
     assert_took(&visited, &ORDINARY);
     assert_took(
@@ -197,8 +211,15 @@ fn a_master_that_lost_its_list_takes_nothing_with_it() {
 
 #[test]
 fn a_disk_that_fails_and_a_list_that_is_old_lose_nothing_acknowledged() {
-    let faults =
-        Faults { crash: true, disk: true, stale: true, operator: true, take_back: true, ..Faults::default() };
+    let faults = Faults {
+        crash: true,
+        disk: true,
+        stale: true,
+        operator: true,
+        take_back: true,
+        apart: true,
+        ..Faults::default()
+    };
     let visited = run_many(400_000..415_000, faults);
     assert_took(&visited, &ORDINARY);
     assert_took(
@@ -214,6 +235,6 @@ fn a_disk_that_fails_and_a_list_that_is_old_lose_nothing_acknowledged() {
 
 #[test]
 fn an_operation_that_comes_to_nothing_takes_nothing_else_with_it() {
-    let faults = Faults { take_back: true, crash: true, operator: true, ..Faults::default() };
+    let faults = Faults { take_back: true, crash: true, operator: true, apart: true, ..Faults::default() };
     assert_took(&run_many(500_000..520_000, faults), &ORDINARY);
 }

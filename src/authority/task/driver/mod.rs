@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::committer::Committer;
+use super::comparer::Aside;
 use super::handle::{Options, Order, Passage, Standing};
 use super::intake::{Intake, synced};
 use super::monitor;
@@ -88,6 +89,7 @@ pub(super) struct Driver {
     /// Exchanges with the master that are under way.
     sends: HashSet<SendId>,
     intake: Intake,
+    aside: Aside,
     /// The next list replaces ours.
     replace: bool,
     started: Instant,
@@ -108,6 +110,7 @@ impl Driver {
         feed: Feed,
         options: Options,
         pulse: Pulse,
+        aside: Aside,
     ) -> (Self, watch::Receiver<Standing>) {
         let stats = store.stats();
         let age = stats.attended_at.map(|at| Duration::from_secs(unix().saturating_sub(at)));
@@ -154,6 +157,7 @@ impl Driver {
             next_call: 0,
             sends: HashSet::new(),
             intake: Intake::Idle,
+            aside,
             replace: restored == Restored::Nothing,
             started: now,
             attended: now,
@@ -194,7 +198,7 @@ impl Driver {
                     }
                     self.finished(done);
                 }
-                Some(event) = link.recv() => self.linked(event).await,
+                Some(arrival) = self.intake.next(&mut link) => self.arrived(arrival).await,
                 command = commands.recv() => match command {
                     None => return,
                     Some(Command::Stop(reply)) => {
@@ -295,16 +299,22 @@ impl Driver {
                     let _ = done.send(Done::Barrier(id, master.barrier(deadline).await));
                 });
             }
-            Decision::Reconnect => self.master.reconnect(),
+            Decision::Reconnect => self.reconnect(),
             Decision::Reload => {
                 self.replace = true;
-                self.master.reconnect();
+                self.reconnect();
             }
             Decision::ForgetListed => self.facts.listed = None,
             Decision::Enter(state, reason) => self.entered(state, reason),
             Decision::Notice(text) => tracing::warn!("{text}"),
             Decision::Count(counted) => monitor::count(&counted, self.shadow),
         }
+    }
+
+    /// Takes a fresh list. What the present one amounts to is not waited for any more.
+    fn reconnect(&mut self) {
+        self.intake = Intake::Idle;
+        self.master.reconnect();
     }
 
     fn entered(&mut self, state: State, reason: String) {

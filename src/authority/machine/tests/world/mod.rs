@@ -13,7 +13,7 @@ use super::super::{
     BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Progress, Restored, SendId, State,
     Task,
 };
-use crate::authority::facts::Difference;
+use crate::authority::facts::{Comparison, Difference};
 use crate::authority::write::{Outcome, SessionId, Write};
 use crate::list::{Acl, Entry, Location, MailboxName, is_delete_mark, takes_away};
 use crate::store::Change;
@@ -56,6 +56,10 @@ pub(super) struct World {
     streaming: bool,
     /// Our next list of the master's replaces ours.
     reloading: bool,
+    /// The master's list is whole, and being compared with ours; or is to replace it.
+    judging: Option<(Comparison, Option<List>)>,
+    /// What the master calls itself.
+    pub(super) servername: String,
     commits: VecDeque<Pending>,
     exchanges: BTreeMap<SendId, Exchange>,
     /// Writes that were given up but may still be carried out.
@@ -110,6 +114,8 @@ impl World {
             slave: list,
             streaming: state != State::Learning,
             reloading: false,
+            judging: None,
+            servername: "mm".into(),
             commits: VecDeque::new(),
             exchanges: BTreeMap::new(),
             zombies: Vec::new(),
@@ -169,10 +175,10 @@ impl World {
             Decision::Commit { id, changes, publish } => self.commits.push_back((id, changes, publish)),
             Decision::Reply(call, outcome, _) => self.hear(call, outcome),
             Decision::Barrier(id, _) => self.barrier = Some(id),
-            Decision::Reconnect => self.drop_link(),
+            Decision::Reconnect => self.give_list_up(),
             Decision::Reload => {
                 self.reloading = true;
-                self.drop_link();
+                self.give_list_up();
             }
             Decision::Enter(state, _) => {
                 if state != self.state {
@@ -208,35 +214,73 @@ impl World {
         true
     }
 
-    /// Our follower has read the list to its end. It was taken by the master when the link came up.
+    /// Our follower has read the list to its end, and it was compared with ours in no time.
     pub(super) fn list_complete(&mut self) -> bool {
+        self.list_read() && self.compared()
+    }
+
+    /// Our follower has read the list to its end. It was taken by the master when the link came up.
+    pub(super) fn list_read(&mut self) -> bool {
         if self.link != Link::Listing {
             return false;
         }
         self.link = Link::Live;
         // Cyrus takes the snapshot under its lock; what it changed since is on the stream. The model takes it
         // late, which the protocol allows as well, and keeps the lines, which are then repetitions.
-        let keys: BTreeSet<&Vec<u8>> = self.master.keys().chain(self.store.listed.keys()).collect();
+        let then = self.store.then();
+        let keys: BTreeSet<&Vec<u8>> = self.master.keys().chain(then.list.keys()).collect();
         let mut difference = Difference { listed: self.master.len() as u64, ..Difference::default() };
+        let mut comparison = Comparison { unsettled: then.unsettled(), ..Comparison::default() };
         for key in keys {
-            let (theirs, ours) = (self.master.get(key), self.store.listed.get(key));
-            if theirs != ours {
-                difference.taken += u64::from(takes_away(theirs, ours));
-                let only_theirs = ours.is_none() && theirs.is_some_and(|theirs| !is_delete_mark(theirs));
-                difference.only_theirs += u64::from(only_theirs);
-                difference.theirs.insert(MailboxName::new(key).unwrap(), theirs.cloned());
+            let (theirs, ours) = (self.master.get(key), then.list.get(key));
+            if theirs == ours {
+                continue;
             }
+            let name = MailboxName::new(key).unwrap();
+            if takes_away(theirs, ours) {
+                difference.taken += 1;
+                if then.explains(key, theirs) {
+                    comparison.explained.insert(name.clone());
+                } else {
+                    comparison.unexplained.add(&name, ours, theirs);
+                }
+            }
+            let only_theirs = ours.is_none() && theirs.is_some_and(|theirs| !is_delete_mark(theirs));
+            difference.only_theirs += u64::from(only_theirs);
+            difference.theirs.insert(name, theirs.cloned());
         }
-        if std::mem::take(&mut self.reloading) {
-            self.take_over(&difference);
-        } else {
-            self.feed(Event::MasterList(difference));
+        comparison.difference = difference;
+        let replaces = std::mem::take(&mut self.reloading);
+        self.judging = Some((comparison, replaces.then(|| self.master.clone())));
+        true
+    }
+
+    /// The comparison has come to its end. What the master told or did since then was not heard before.
+    pub(super) fn compared(&mut self) -> bool {
+        let Some((comparison, replacement)) = self.judging.take() else { return false };
+        match replacement {
+            Some(list) => self.take_over(&comparison.difference, &list),
+            None => self.feed(Event::MasterList(comparison)),
+        }
+        if self.link == Link::Down {
+            self.feed(Event::MasterLost("connection reset".into()));
         }
         true
     }
 
+    /// Whether a list is being compared with ours.
+    pub(super) fn is_judging(&self) -> bool {
+        self.judging.is_some()
+    }
+
+    /// The connection is made anew, and its list with it.
+    fn give_list_up(&mut self) {
+        self.judging = None;
+        self.drop_link();
+    }
+
     /// The master's list takes the place of ours, unless a person has not said so, or not any more.
-    fn take_over(&mut self, difference: &Difference) {
+    fn take_over(&mut self, difference: &Difference, list: &List) {
         if self.machine.state() != State::Learning && !self.machine.is_accepting() {
             return self.drop_link();
         }
@@ -246,7 +290,7 @@ impl World {
         }
         // Nothing that was decided before lands on the list that replaces ours.
         while self.commit_one() {}
-        self.store.replace(&self.master);
+        self.store.replace(list);
         self.completed();
         self.streaming = false;
         self.feed(Event::Loaded(Duration::ZERO));
@@ -300,6 +344,7 @@ impl World {
         }
         self.store.broken = false;
         self.reloading = false;
+        self.judging = None;
         self.streaming = false;
         // As the driver keeps it on record.
         let open = self.machine.progress().and_then(Progress::open);
@@ -330,6 +375,7 @@ impl World {
                 || self.execute_one(0)
                 || self.reply_one(0)
                 || self.list_complete()
+                || self.compared()
                 || self.pass_barrier()
                 || self.stream_one();
             if moved {

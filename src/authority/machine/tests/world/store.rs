@@ -1,5 +1,6 @@
 //! What is durable, and what of it the machine may look up.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::List;
@@ -20,8 +21,10 @@ pub(in super::super) struct ModelStore {
     pub(in super::super) ghosts: BTreeMap<(Vec<u8>, u64), u64>,
     /// The reason that was put on record for the next change of the list.
     pub(in super::super) reason: Option<(MailboxName, Option<Entry>)>,
-    /// What the list was when the master's dump began.
-    pub(in super::super) listed: List,
+    /// What all this was when the master's dump began.
+    pub(super) then: Option<Box<Self>>,
+    /// How often something was looked up.
+    pub(in super::super) asked: Cell<u64>,
     pub(in super::super) seq: u64,
     /// Nothing more can be written.
     pub(in super::super) broken: bool,
@@ -74,6 +77,38 @@ impl ModelStore {
         self.seq += 1;
     }
 
+    /// The master's dump begins.
+    pub(super) fn remember(&mut self) {
+        self.then = None;
+        self.then = Some(Box::new(self.clone()));
+    }
+
+    /// What all this was when the master's dump began.
+    pub(super) fn then(&self) -> &Self {
+        self.then.as_deref().unwrap_or(self)
+    }
+
+    pub(super) fn unsettled(&self) -> Vec<MailboxName> {
+        let all: BTreeSet<&Vec<u8>> =
+            self.journal.keys().chain(self.conflicts.keys()).chain(self.unconfirmed.keys()).collect();
+        all.into_iter().map(|name| MailboxName::new(name).unwrap()).collect()
+    }
+
+    /// Whether there is a reason for the master to hold something else.
+    pub(super) fn explains(&self, key: &[u8], theirs: Option<&Entry>) -> bool {
+        let doubts = self.doubts.get(key);
+        self.journal.contains_key(key)
+            || self.conflicts.contains_key(key)
+            || self.unconfirmed.contains_key(key)
+            || doubts.is_some_and(|doubts| doubts.iter().any(|doubt| doubt.effect.as_ref() == theirs))
+    }
+
+    /// Looks something up, and counts that.
+    fn look_up<'a, T>(&'a self, of: impl FnOnce(&'a Self) -> T) -> T {
+        self.asked.set(self.asked.get() + 1);
+        of(self)
+    }
+
     /// The master's list is taken in place of ours; nothing is owed any more.
     pub(super) fn replace(&mut self, list: &List) {
         self.list = list.clone();
@@ -86,41 +121,39 @@ impl ModelStore {
 
 impl Facts for ModelStore {
     fn entry(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
-        Ok(self.list.get(name.as_bytes()).cloned())
+        Ok(self.look_up(|store| store.list.get(name.as_bytes()).cloned()))
     }
     fn version(&self, name: &MailboxName) -> Result<Option<u64>, Unreadable> {
         let held = self.list.contains_key(name.as_bytes());
-        Ok(held.then(|| self.versions.get(name.as_bytes()).copied().unwrap_or(0)))
+        Ok(self.look_up(|store| held.then(|| store.versions.get(name.as_bytes()).copied().unwrap_or(0))))
     }
     fn listed(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
-        Ok(self.listed.get(name.as_bytes()).cloned())
+        Ok(self.look_up(|store| store.then().list.get(name.as_bytes()).cloned()))
     }
     fn base(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable> {
-        Ok(self.journal.get(name.as_bytes()).and_then(|records| records.first()).map(|r| r.before.clone()))
+        let first =
+            self.look_up(|store| store.journal.get(name.as_bytes()).and_then(|records| records.first()));
+        Ok(first.map(|record| record.before.clone()))
     }
     fn deactivated(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
-        let newest = self.journal.get(name.as_bytes()).and_then(|records| records.last());
+        let newest =
+            self.look_up(|store| store.journal.get(name.as_bytes()).and_then(|records| records.last()));
         Ok(newest.filter(|record| record.verb == Verb::Deactivate).and_then(|record| record.before.clone()))
     }
     fn doubts(&self, name: &MailboxName) -> Result<Vec<Doubt>, Unreadable> {
-        Ok(self.doubts.get(name.as_bytes()).cloned().unwrap_or_default())
+        Ok(self.look_up(|store| store.doubts.get(name.as_bytes()).cloned().unwrap_or_default()))
     }
     fn conflict(&self, name: &MailboxName) -> Result<Option<Conflict>, Unreadable> {
-        Ok(self.conflicts.get(name.as_bytes()).cloned())
+        Ok(self.look_up(|store| store.conflicts.get(name.as_bytes()).cloned()))
     }
     fn unconfirmed(&self, name: &MailboxName) -> Result<Option<Option<Entry>>, Unreadable> {
-        Ok(self.unconfirmed.get(name.as_bytes()).cloned())
+        Ok(self.look_up(|store| store.unconfirmed.get(name.as_bytes()).cloned()))
     }
     fn forgotten(&self, name: &MailboxName) -> Result<bool, Unreadable> {
-        Ok(self.forgotten.contains(name.as_bytes()))
+        Ok(self.look_up(|store| store.forgotten.contains(name.as_bytes())))
     }
     fn ghosts(&self, server: &[u8], day: u64) -> u64 {
-        self.ghosts.get(&(server.to_vec(), day)).copied().unwrap_or_default()
-    }
-    fn unsettled(&self) -> Result<Vec<MailboxName>, Unreadable> {
-        let all: BTreeSet<&Vec<u8>> =
-            self.journal.keys().chain(self.conflicts.keys()).chain(self.unconfirmed.keys()).collect();
-        Ok(all.into_iter().map(|name| MailboxName::new(name).unwrap()).collect())
+        self.look_up(|store| store.ghosts.get(&(server.to_vec(), day)).copied().unwrap_or_default())
     }
     fn any_doubts(&self) -> bool {
         !self.doubts.is_empty()
