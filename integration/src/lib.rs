@@ -7,6 +7,7 @@ pub mod browser;
 pub mod capture;
 pub mod chaos;
 pub mod clients;
+pub mod clock;
 pub mod deadline;
 pub mod demo;
 pub mod engine;

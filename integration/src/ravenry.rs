@@ -119,6 +119,11 @@ impl Ravenry {
         Ok(tokio::fs::write(self.config_path(), self.config()).await?)
     }
 
+    /// Gives it an environment, for the next launch.
+    pub fn set_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
+        self.site.environment = environment.into_iter().collect();
+    }
+
     /// Pulls the power: SIGKILL.
     pub async fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
