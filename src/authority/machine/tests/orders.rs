@@ -94,6 +94,29 @@ fn a_reseed_killed_anywhere_and_run_again_ends_the_same() {
 }
 
 #[test]
+fn a_reseed_gives_the_master_no_more_names_in_a_second_than_it_may() {
+    let policy = Policy { replay_rate: 3, ..Policy::default() };
+    let mut world = World::new(policy, users(0..NAMES, "be1!default"));
+    master_comes_back_with(&mut world, List::new());
+    world.feed(Event::Begin(Task::Reseed { removals: 0 }));
+    assert!(world.master_returns() && world.list_complete());
+    for second in 1.. {
+        // However much time the second has for everything else.
+        while world.execute_one(0) || world.reply_one(0) || world.commit_one() || world.pass_barrier() {}
+        let given = (3 * second).min(NAMES);
+        assert_eq!(world.master.len(), given, "in second {second}");
+        if given == NAMES {
+            break;
+        }
+        world.pass_time(Duration::from_secs(1));
+        world.feed(Event::Tick);
+    }
+    world.settle();
+    assert_eq!(world.machine.state(), State::Following);
+    assert_eq!(world.master, world.store.list);
+}
+
+#[test]
 fn two_tasks_at_once_are_one_too_many() {
     let mut world = murder();
     master_comes_back_with(&mut world, List::new());
