@@ -2,6 +2,7 @@
 //! that fails on demand, and the `ravenry` binary as a process beside them.
 
 pub mod agreement;
+pub mod answers;
 pub mod bench;
 pub mod browser;
 pub mod capture;

@@ -7,11 +7,15 @@ use ravenry_integration::clients::Mupdate;
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::identity::Authority;
 use ravenry_integration::murder::Plan;
+use ravenry_integration::ravenry::NOT_CONFIRMED;
 use ravenry_integration::stage::{BACKENDS, Stage};
 
 const SOON: Duration = Duration::from_secs(30);
 /// From then on a reservation is not in use any more: a day, unless the configuration says otherwise.
 const OLD: Duration = Duration::from_secs(8);
+/// A backend listens for TLS too.
+const IMAPS: &str = r#"sed -i 's/^  imap cmd="imapd".*/&\n  imaps cmd="imapd -s" listen="993" prefork=0/' /etc/cyrus.conf
+grep -q imaps /etc/cyrus.conf"#;
 const ACL: &str = "anyone\tlrs\t";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,14 +34,17 @@ async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> R
         stage.murder.create_user(user, backend).await?;
         backend.certify(&authority.issue(&[&backend.ip().to_string()])?).await?;
     }
-    let distrusted = stage.ravenry.cli(&["audit"]).await?;
-    ensure!(distrusted.exit == 1, "{distrusted:?}");
-    ensure!(distrusted.stdout.matches("invalid peer certificate").count() == 2, "{distrusted:?}");
-    stage.ravenry.edit(&wrong, &right)?;
+    is_asked_under_tls(&mut stage, &wrong, &right).await?;
+    // The same on the port where TLS comes first.
+    stage.ravenry.edit("tls = \"starttls\"", "tls = \"imaps\"")?;
+    for backend in stage.murder.backends() {
+        stage.ravenry.edit(&format!("{}:143", backend.ip()), &format!("{}:993", backend.ip()))?;
+        backend.configure(IMAPS).await?;
+    }
+    stage.ravenry.edit(&right, &wrong)?;
     restarted(&mut stage).await?;
+    is_asked_under_tls(&mut stage, &wrong, &right).await?;
     let (murder, ravenry) = (&stage.murder, &stage.ravenry);
-    let clean = ravenry.cli(&["audit"]).await?;
-    ensure!(clean.exit == 0, "nothing is wrong yet: {clean:?}");
 
     let mut wire = Mupdate::login(ravenry.address()).await?;
     wire.activate("user.ghost", &murder.be1.location(), ACL).await?.ok()?;
@@ -67,8 +74,18 @@ async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> R
     }
     ensure!(found.stdout.lines().count() == 6, "something else was found too: {}", found.stdout);
 
-    let fixed = ravenry.cli(&["audit", "--fix", "--yes"]).await?;
-    ensure!(fixed.stdout.contains("5 findings, 2 put right"), "{fixed:?}");
+    ensure!(
+        found.stderr.contains("mailboxes read from backends"),
+        "it does not say how far it is: {found:?}"
+    );
+    let unsure = ravenry.cli(&["audit", "--fix"]).await?;
+    ensure!(unsure.exit == NOT_CONFIRMED, "it did not ask: {unsure:?}");
+    ensure!(wire.find("user.ghost").await?.is_some(), "the ghost was forgotten unasked");
+    let fixed = ravenry.cli(&["audit", "--fix", "--yes", "--json"]).await?;
+    let told =
+        fixed.stdout.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    let summary = &told.last().context("a summary")?["summary"];
+    ensure!(summary["found"] == 5 && summary["fixed"] == 2 && summary["backends"] == 2, "{fixed:?}");
     ensure!(wire.find("user.begun").await?.is_some(), "a reservation of this moment may be in use");
     ensure!(wire.find("user.ghost").await?.is_none(), "the ghost is listed still");
     let orphan = wire.find("user.orphan").await?;
@@ -97,6 +114,19 @@ async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> R
     ensure!(wire.find("user.begun").await?.is_none(), "the reservation is listed still");
     ensure!(stage.murder.mm.dump().await?.get("user.begun").is_none(), "the master has the reservation");
     stage.stop().await
+}
+
+/// No backend is told the password that shows another authority's certificate; with the right one nothing is wrong.
+async fn is_asked_under_tls(stage: &mut Stage, wrong: &str, right: &str) -> Result<()> {
+    let distrusted = stage.ravenry.cli(&["audit"]).await?;
+    ensure!(distrusted.exit == 1, "{distrusted:?}");
+    ensure!(distrusted.stdout.matches("invalid peer certificate").count() == 2, "{distrusted:?}");
+    stage.ravenry.edit(wrong, right)?;
+    restarted(stage).await?;
+    let clean = stage.ravenry.cli(&["audit"]).await?;
+    ensure!(clean.exit == 0, "nothing is wrong yet: {clean:?}");
+    ensure!(clean.stdout.contains("2 backends hold 2 mailboxes"), "they were not asked: {clean:?}");
+    Ok(())
 }
 
 /// Stopped in order and started again.

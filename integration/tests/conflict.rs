@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ravenry_integration::agreement::Difference;
+use ravenry_integration::answers::at;
 use ravenry_integration::murder::{Dump, Plan};
+use ravenry_integration::ravenry::NOT_CONFIRMED;
 use ravenry_integration::relay::Fault;
 use ravenry_integration::stage::Stage;
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(15);
 const BACK: Duration = Duration::from_secs(30);
@@ -55,6 +58,7 @@ async fn a_name_taken_twice_is_told_and_left_for_a_person() -> Result<()> {
         (Some("user.alice"), Some(murder.be1.location().as_str()), Some(murder.be2.location().as_str())),
         "{status}"
     );
+    scripts_hear_of_it(&stage).await?;
     let people = ravenry.cli(&["status"]).await?.success()?.stdout;
     assert!(people.lines().any(|line| line.contains("user.alice") && line.contains("be2")), "{people}");
     let log = ravenry.log()?;
@@ -80,6 +84,33 @@ async fn a_name_taken_twice_is_told_and_left_for_a_person() -> Result<()> {
     // The first message, and one through each frontend; who sent the same again was told OK.
     assert_eq!(murder.fe2.imap("alice").await?.count("INBOX").await?, 3);
     stage.stop().await
+}
+
+/// What is in dispute is told to scripts too, and decided by nobody who was not asked.
+async fn scripts_hear_of_it(stage: &Stage) -> Result<()> {
+    let murder = &stage.murder;
+    let listed = stage.ravenry.cli(&["conflicts", "list", "--json"]).await?.success()?.stdout;
+    let shown = stage.ravenry.cli(&["conflicts", "show", "user.alice", "--json"]).await?.success()?.stdout;
+    for said in [listed, shown] {
+        let told: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+        assert_eq!(
+            (at(&told, "/name"), at(&told, "/dispute")),
+            (&"user.alice".into(), &"conflict".into()),
+            "{said}"
+        );
+        assert_eq!(at(&told, "/base"), &Value::Null, "nobody had it before: {said}");
+        for (side, backend) in [("/ours/location", &murder.be1), ("/theirs/location", &murder.be2)] {
+            assert_eq!(at(&told, side), backend.location().as_str(), "{said}");
+        }
+        assert!(at(&told, "/since").is_u64(), "{said}");
+    }
+    for keep in ["ours", "master"] {
+        let resolve = ["conflicts", "resolve", "user.alice", "--keep", keep, "--json"];
+        let unsure = stage.ravenry.cli(&resolve).await?;
+        assert_eq!((unsure.exit, unsure.stdout.as_str()), (NOT_CONFIRMED, ""), "{unsure:?}");
+    }
+    assert_eq!(at(&stage.ravenry.status().await?, "/conflicts"), 1);
+    Ok(())
 }
 
 /// Each side holds what it held, and the frontends what they had.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use ravenry_integration::answers::{at, values};
 use ravenry_integration::engine::Output;
 use ravenry_integration::murder::Plan;
 use ravenry_integration::ravenry::{NOT_CONFIRMED, Ravenry, Settings};
@@ -36,26 +37,72 @@ async fn import(ravenry: &Ravenry, file: &Path, more: &[&str]) -> Result<Output>
     ravenry.cli(&[&["list", "import", "--yes", file], more].concat()).await
 }
 
-/// Every command that reads or changes the list can answer scripts.
-async fn everything_speaks_json(ravenry: &Ravenry, dir: &Path) -> Result<()> {
+/// How a command behaves.
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    command: &'a [&'a str],
+    /// It changes something, so it asks first.
+    asks: bool,
+    /// It can take long, so it says how far it is. What concerns one name answers at once, and needs not.
+    progress: &'a [&'a str],
+}
+
+const fn reads<'a>(command: &'a [&'a str], progress: &'a [&'a str]) -> Manner<'a> {
+    Manner { command, asks: false, progress }
+}
+
+const fn acts<'a>(command: &'a [&'a str], progress: &'a [&'a str]) -> Manner<'a> {
+    Manner { command, asks: true, progress }
+}
+
+/// Every command about the list answers scripts, asks before it acts, and says how far it is where it can take long.
+/// `conflicts` is in the stories of names in dispute, `audit` in its own.
+async fn every_command_behaves(ravenry: &Ravenry, dir: &Path, frontend: &str) -> Result<()> {
     let copy = dir.join("copy.redb").display().to_string();
     let file = dir.join("own.jsonl").display().to_string();
-    for command in [
-        ["plan"].as_slice(),
-        &["conflicts", "list"],
-        &["history", "user.alice"],
-        &["list", "find", "user.alice"],
-        &["list", "import", &file],
-        &["backup", &copy],
-        &["status"],
-        &["reseed"],
+    let master = "names read from the master";
+    for Manner { command, asks, progress } in [
+        reads(&["plan"], &[master]),
+        reads(&["history", "user.alice"], &[]),
+        reads(&["list", "find", "user.alice"], &[]),
+        reads(&["list", "export"], &["names written"]),
+        reads(&["backup", &copy], &["names copied"]),
+        acts(&["list", "import", &file], &["names read"]),
+        acts(&["list", "learn", "--from", frontend], &["names read"]),
+        acts(&["reseed"], &[master]),
+        acts(&["accept"], &[master]),
     ] {
-        let yes: &[&str] = if command == ["status"] { &["--json"] } else { &["--json", "--yes"] };
-        let said = ravenry.cli(&[command, yes].concat()).await?.success()?.stdout;
-        let parsed = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>();
-        let count =
-            parsed.collect::<Result<Vec<_>, _>>().with_context(|| format!("{command:?}: {said}"))?.len();
-        ensure!(count > 0 || command == ["conflicts", "list"], "{command:?} says nothing");
+        if asks {
+            let unsure = ravenry.cli(&[command, &["--json"]].concat()).await?;
+            ensure!(unsure.exit == NOT_CONFIRMED, "{command:?} did not ask: {unsure:?}");
+            ensure!(unsure.stdout.is_empty(), "{command:?} says that it was done: {unsure:?}");
+            let status = ravenry.status().await?;
+            ensure!(at(&status, "/state") == "following", "{command:?} did something unasked");
+        }
+        let yes: &[&str] = if asks { &["--json", "--yes"] } else { &["--json"] };
+        let done = ravenry.cli(&[command, yes].concat()).await?.success()?;
+        let answer = values(&done.stdout)?;
+        ensure!(!answer.is_empty(), "{command:?} says nothing");
+        for what in progress {
+            ensure!(done.stderr.contains(what), "{command:?} does not say how far it is: {done:?}");
+        }
+        let told = answer.first().context("an answer")?;
+        match command {
+            ["reseed" | "accept"] => {
+                ensure!(
+                    at(told, "/entries") == at(told, "/verified") && at(told, "/differing") == 0,
+                    "{command:?}: {told}"
+                );
+                ensure!(
+                    at(told, "/master").as_str().is_some_and(|name| !name.is_empty()),
+                    "{command:?}: {told}"
+                );
+            }
+            ["list", "learn" | "import", ..] => {
+                ensure!(at(told, "/replaces") == false && at(told, "/added") == 0, "{command:?}: {told}");
+            }
+            _ => {}
+        }
         ravenry.wait_for_state("following", SOON).await?;
     }
     Ok(())
@@ -63,7 +110,7 @@ async fn everything_speaks_json(ravenry: &Ravenry, dir: &Path) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() -> Result<()> {
-    let mut stage = Stage::start(Plan::chosen()?, "").await?;
+    let mut stage = Stage::start(Plan::chosen()?.retrying_after(4), "").await?;
     let murder = &stage.murder;
     murder.create_user("alice", &murder.be1).await?;
     murder.create_user("bob", &murder.be2).await?;
@@ -103,20 +150,35 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
         ravenry.stop().await?;
     }
 
-    everything_speaks_json(&stage.ravenry, dir.path()).await?;
-    let file = dir.path().join("own.jsonl").display().to_string();
-    let fe1 = murder.fe1.mupdate_address().to_string();
-    for command in
-        [["reseed"].as_slice(), &["accept"], &["list", "import", &file], &["list", "learn", "--from", &fe1]]
-    {
-        let unsure = stage.ravenry.cli(command).await?;
-        ensure!(unsure.exit == NOT_CONFIRMED, "{command:?} did not ask: {unsure:?}");
+    // Every backend knows its own mailboxes only, and all of them together the whole list.
+    let ravenry = empty(elsewhere).await?;
+    for backend in murder.backends() {
+        let dump = backend.exec(&["ctl_mboxlist", "-d"]).await?.success()?.stdout;
+        let half = write(dir.path(), "half", dump.get(..dump.len() / 2).context("half of it")?)?;
+        let server = ["--server", &backend.server()];
+        let broken = import(&ravenry, &half, &server).await?;
+        ensure!(broken.exit != 0 && broken.said().contains("line "), "{}: {broken:?}", backend.name());
+        let nameless = import(&ravenry, &write(dir.path(), backend.name(), &dump)?, &[]).await?;
+        ensure!(nameless.exit != 0 && nameless.said().contains("--server"), "{nameless:?}");
+        import(&ravenry, &dir.path().join(backend.name()), &server).await?.success()?;
+        ravenry.wait_for_state("standing-in", SOON).await?;
     }
-    ensure!(stage.ravenry.status().await?["state"] == "following", "something was done unasked");
+    assert_eq!(exported(&ravenry, "jsonl").await?, list, "put together from the backends");
+    ravenry.stop().await?;
+
+    let fe1 = murder.fe1.mupdate_address().to_string();
+    every_command_behaves(&stage.ravenry, dir.path(), &fe1).await?;
+    // The list was replaced, so both have to come back.
+    stage.ravenry.wait_for(SOON, "both streams", |now| now["streams"] == 2).await?;
+    stage.agreement().await?.reached_within(SOON).await?;
 
     // Learned from a frontend that goes on working.
     let ravenry = empty(elsewhere).await?;
-    ravenry.cli(&["list", "learn", "--from", &fe1, "--yes"]).await?.success()?;
+    let learned = ravenry.cli(&["list", "learn", "--from", &fe1, "--yes", "--json"]).await?.success()?;
+    let told = values(&learned.stdout)?;
+    let names = list.lines().filter(|line| line.contains("\"name\"")).count();
+    ensure!(told.len() == 1, "{learned:?}");
+    ensure!(told[0]["replaces"] == true && told[0]["read"] == names && told[0]["from"] == fe1, "{learned:?}");
     assert_eq!(exported(&ravenry, "jsonl").await?, list);
     // What another dump has more is added; what it has less, or otherwise, changes nothing.
     let dump = murder.be2.exec(&["ctl_mboxlist", "-d"]).await?.success()?.stdout;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use ravenry_integration::answers::at;
+use ravenry_integration::clients::Mupdate;
 use ravenry_integration::murder::Plan;
+use ravenry_integration::ravenry::NOT_CONFIRMED;
 use ravenry_integration::stage::Stage;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -23,6 +26,22 @@ fn names(lines: &str) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// A name in dispute is decided, as a script does it.
+async fn resolve(stage: &Stage, name: &str, keep: &str) -> Result<()> {
+    let side = if keep == "master" { "/theirs" } else { "/ours" };
+    let shown = stage.ravenry.cli(&["conflicts", "show", name, "--json"]).await?.success()?;
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout)?;
+    let kept = at(&shown, side);
+    ensure!(at(&shown, "/dispute") == "unconfirmed" && at(kept, "/location").is_string(), "{shown}");
+    let decide = ["conflicts", "resolve", name, "--keep", keep, "--json"];
+    let unsure = stage.ravenry.cli(&decide).await?;
+    ensure!(unsure.exit == NOT_CONFIRMED && unsure.stdout.is_empty(), "{unsure:?}");
+    let done = stage.ravenry.cli(&[decide.as_slice(), &["--yes"]].concat()).await?.success()?;
+    let told: serde_json::Value = serde_json::from_str(&done.stdout)?;
+    ensure!(at(&told, "/name") == name && at(&told, "/kept") == kept, "{told} of {shown}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,6 +88,15 @@ async fn an_older_list_takes_nothing_away_and_brings_nothing_back() -> Result<()
     let pushed = murder.be2.mboxlist_push().await?;
     ensure!(!pushed.said().contains("Remove Local"), "{pushed:?}");
 
+    // A person decides about one of them on each side's behalf, and the rest goes to the master.
+    resolve(&stage, "user.bob.new", "ours").await?;
+    resolve(&stage, "user.bob.doomed", "master").await?;
+    let disputed = ravenry.cli(&["conflicts", "list", "--json"]).await?.success()?;
+    ensure!(names(&disputed.stdout)? == ["DELETED.user.bob.doomed", "user.alice"], "{disputed:?}");
+    ensure!(murder.mm.dump().await?.get("user.bob.new").is_some(), "ours did not go to the master");
+    find("user.bob.doomed").await?.success()?;
+    // Which its backend does not have any more, so that it was the wrong word, and goes again.
+    Mupdate::login(ravenry.address()).await?.delete("user.bob.doomed").await?.ok()?;
     ravenry.cli(&["reseed", "--yes"]).await?.success()?;
     ravenry.wait_for_state("following", SOON).await?;
     stage.agreement().await?.reached_within(SOON).await?;

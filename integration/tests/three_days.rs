@@ -25,7 +25,8 @@ async fn master_holds(stage: &Stage, name: &str) -> Result<bool> {
 
 /// How many changes it owes the master.
 async fn owed(stage: &Stage) -> Result<u64> {
-    stage.ravenry.status().await?["journal_detail"]["records"].as_u64().context("the journal")
+    let status = stage.ravenry.status().await?;
+    status.pointer("/journal_detail/records").and_then(Value::as_u64).context("the journal")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,21 +17,29 @@ use super::shared::builder;
 use super::snapshot::Snapshot;
 use super::{Options, Store, StoreError};
 
+/// How many names are copied between two signs of progress.
+const TELL_EVERY: u64 = 10_000;
+
 /// Memory for the pages of the copy.
 const CACHE: usize = 16 << 20;
 
 impl Store {
     /// Copies the store as it is now into a new file, while it goes on working. The file is a `list.redb`, packed
     /// tightly. Answers with the sequence number of the last change in it. What is at `path` already is left
-    /// alone, and the copy refused.
-    pub async fn backup_to(&self, path: &Path) -> Result<u64, StoreError> {
+    /// alone, and the copy refused. `tell` hears now and then how many names are copied.
+    pub async fn backup_to(
+        &self,
+        path: &Path,
+        tell: impl Fn(u64) + Send + 'static,
+    ) -> Result<u64, StoreError> {
         let snapshot = self.snapshot()?;
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || copy(&snapshot, &path)).await.map_err(|_| StoreError::Closed)?
+        let copying = tokio::task::spawn_blocking(move || copy(&snapshot, &path, tell));
+        copying.await.map_err(|_| StoreError::Closed)?
     }
 }
 
-fn copy(snapshot: &Snapshot, path: &Path) -> Result<u64, StoreError> {
+fn copy(snapshot: &Snapshot, path: &Path, tell: impl Fn(u64)) -> Result<u64, StoreError> {
     let failed = |e: &std::io::Error| StoreError::disk(&format!("writing {}", path.display()), e);
     if path.try_exists().map_err(|e| failed(&e))? {
         return Err(failed(&std::io::ErrorKind::AlreadyExists.into()));
@@ -46,7 +54,7 @@ fn copy(snapshot: &Snapshot, path: &Path) -> Result<u64, StoreError> {
         .mode(0o600)
         .open(&unborn)
         .map_err(|e| failed(&e))?;
-    if let Err(error) = fill(snapshot, FileBackend::new(file)?) {
+    if let Err(error) = fill(snapshot, FileBackend::new(file)?, tell) {
         // It is in nobody's way; the error to tell is the first.
         let _ = std::fs::remove_file(&unborn);
         return Err(error);
@@ -59,21 +67,26 @@ fn copy(snapshot: &Snapshot, path: &Path) -> Result<u64, StoreError> {
 }
 
 /// Copies everything but a load under way to an empty disk, durably.
-pub(super) fn fill(snapshot: &Snapshot, disk: impl StorageBackend) -> Result<(), StoreError> {
+pub(super) fn fill(
+    snapshot: &Snapshot,
+    disk: impl StorageBackend,
+    tell: impl Fn(u64),
+) -> Result<(), StoreError> {
     let options = Options { cache_bytes: CACHE, ..Options::default() };
     let db = builder(&options).create_with_backend(disk)?;
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
-    for table in [LIST, FORGOTTEN, CONFLICTS, UNCONFIRMED] {
-        copy_table(snapshot, &txn, table)?;
+    copy_table(snapshot, &txn, LIST, tell)?;
+    for table in [FORGOTTEN, CONFLICTS, UNCONFIRMED] {
+        copy_table(snapshot, &txn, table, |_| ())?;
     }
     for table in [JOURNAL, DOUBTS, HISTORY] {
-        copy_table(snapshot, &txn, table)?;
+        copy_table(snapshot, &txn, table, |_| ())?;
     }
     for table in [JOURNAL_BY_SEQ, FORGOTTEN_BY_SEQ, HISTORY_BY_SEQ] {
-        copy_table(snapshot, &txn, table)?;
+        copy_table(snapshot, &txn, table, |_| ())?;
     }
-    copy_table(snapshot, &txn, META)?;
+    copy_table(snapshot, &txn, META, |_| ())?;
     // It is a store of its own: no log continues it.
     let ledger = Ledger { mark: Mark::default(), ..snapshot.base.ledger.clone() };
     ledger.write(None, &mut txn.open_table(META)?)?;
@@ -85,14 +98,20 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
     snapshot: &Snapshot,
     txn: &WriteTransaction,
     table: TableDefinition<'static, K, V>,
+    tell: impl Fn(u64),
 ) -> Result<(), StoreError> {
     let from = snapshot.read(|| Ok(snapshot.base.txn.open_table(table)?))?;
     let mut items = snapshot.read(|| Ok(from.iter()?))?;
     let mut to = txn.open_table(table)?;
     let mut end = to.upper_bound_mut(Bound::<K::SelfType<'_>>::Unbounded)?;
+    let mut copied = 0_u64;
     // Only reads are the store's own: a full disk under the copy is no reason to give the store up.
     while let Some((key, value)) = snapshot.read(|| Ok(items.next().transpose()?))? {
         end.insert_before(key.value(), value.value())?;
+        if copied.is_multiple_of(TELL_EVERY) {
+            tell(copied);
+        }
+        copied += 1;
     }
     Ok(end.close()?)
 }

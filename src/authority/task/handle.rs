@@ -62,6 +62,8 @@ pub struct Standing {
     pub last_barrier_unix: Option<u64>,
     /// Names still to be compared, while replaying.
     pub replaying: usize,
+    /// Names of the master's list that were read so far, while it arrives.
+    pub reading: Option<u64>,
     /// How far the last change of the whole list is that a person ordered.
     pub progress: Option<Progress>,
     /// The last changes of state, the newest last.

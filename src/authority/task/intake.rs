@@ -16,7 +16,7 @@ pub(super) enum Intake {
     /// No connection, or its list is through.
     Idle,
     /// It arrives, and is compared with ours.
-    Reading { comparer: Comparer, loader: Option<Loader>, began: Began },
+    Reading { comparer: Comparer, loader: Option<Loader>, began: Began, names: u64 },
     /// It is whole, and what comes of the comparison is awaited. What the master does next waits too: it
     /// concerns a list that is not ours yet.
     Judging { compared: oneshot::Receiver<Compared>, loader: Option<Loader>, began: Began },
@@ -50,7 +50,7 @@ impl Intake {
             true => (Differ::counting(snapshot), Some(store.begin_load().await?)),
             false => (Differ::new(snapshot), None),
         };
-        Ok(Self::Reading { comparer: Comparer::begin(aside, differ), loader, began })
+        Ok(Self::Reading { comparer: Comparer::begin(aside, differ), loader, began, names: 0 })
     }
 
     /// Waits for what comes next. May be given up and called again.
@@ -81,6 +81,14 @@ impl Intake {
         matches!(self, Self::Reading { loader: Some(_), .. })
     }
 
+    /// How many names of the master's list were read so far, while it arrives.
+    pub(super) fn read(&self) -> Option<u64> {
+        match self {
+            Self::Reading { names, .. } => Some(*names),
+            Self::Idle | Self::Judging { .. } => None,
+        }
+    }
+
     /// Takes in the next part of the list.
     pub(super) async fn push(
         &mut self,
@@ -88,7 +96,8 @@ impl Intake {
         part: Vec<(MailboxName, Entry)>,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Reading { comparer, loader, began } if began.epoch == epoch => {
+            Self::Reading { comparer, loader, began, names } if began.epoch == epoch => {
+                *names += part.len() as u64;
                 if let Some(loader) = loader {
                     loader.put(part.clone()).await?;
                 }
@@ -102,7 +111,7 @@ impl Intake {
     /// The master said that its list is whole.
     pub(super) fn complete(&mut self, epoch: LinkEpoch) {
         *self = match std::mem::replace(self, Self::Idle) {
-            Self::Reading { comparer, loader, began } if began.epoch == epoch => {
+            Self::Reading { comparer, loader, began, .. } if began.epoch == epoch => {
                 Self::Judging { compared: comparer.complete(began.at.elapsed()), loader, began }
             }
             _ => Self::Idle,

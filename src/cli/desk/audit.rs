@@ -17,6 +17,9 @@ use crate::store::{Ages, Snapshot};
 
 const CHUNK: usize = 256 << 10;
 
+/// How many names are read between two signs of progress.
+const TELL_EVERY: u64 = 1_000;
+
 /// How backends are asked.
 pub(super) struct Audits {
     backends: Backends,
@@ -85,14 +88,20 @@ impl Audit<'_> {
         let list = self.desk.authority.snapshot().map_err(|error| error.to_string())?;
         let mut there = HashSet::new();
         let Some(session) = sessions.get_mut(server) else { return Ok(()) };
+        let (replies, held) = (self.replies, self.done.held);
+        let tell = |more| replies.progress("mailboxes read from backends", held + more, None);
         let counted = session
             .mailboxes(|name| {
                 there.insert(name);
+                if (there.len() as u64).is_multiple_of(TELL_EVERY) {
+                    tell(there.len() as u64);
+                }
             })
             .await;
-        self.done.held += counted.map_err(|error| error.to_string())?;
+        let counted = counted.map_err(|error| error.to_string())?;
+        tell(counted);
+        self.done.held += counted;
         self.done.backends += 1;
-        self.replies.progress("mailboxes read from backends", self.done.held, None);
         let here = server.to_owned();
         let (missing, control, unlisted) = blocking(move || compare(&list, &here, there)).await?;
         for (name, entry, version) in missing {

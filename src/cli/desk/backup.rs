@@ -4,13 +4,15 @@ use std::path::Path;
 
 use super::Desk;
 use crate::admin::Copied;
+use crate::admin::server::Replies;
 
-pub(super) async fn attend(desk: &Desk, path: &Path) -> Result<Copied, String> {
+pub(super) async fn attend(desk: &Desk, path: &Path, replies: Replies) -> Result<Copied, String> {
     let _turn = desk.turns.take("a backup")?;
     if !path.is_absolute() {
         return Err(format!("{} is not an absolute path", path.display()));
     }
     let entries = desk.authority.store().stats().entries;
-    let seq = desk.authority.store().backup_to(path).await.map_err(|error| error.to_string())?;
+    let tell = move |done| replies.progress("names copied", done, Some(entries));
+    let seq = desk.authority.store().backup_to(path, tell).await.map_err(|error| error.to_string())?;
     Ok(Copied { path: path.to_owned(), entries, seq })
 }

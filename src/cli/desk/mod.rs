@@ -160,7 +160,7 @@ impl Desk {
             Ask::Audit { fix } => in_json(audit::attend(&self, fix, &session.replies).await?),
             Ask::Reload => self.reload().await,
             Ask::Health { ready } => in_json(health::attend(&self, ready)?),
-            Ask::Backup { path } => in_json(backup::attend(&self, &path).await?),
+            Ask::Backup { path } => in_json(backup::attend(&self, &path, session.replies).await?),
         }
     }
 }

@@ -94,7 +94,11 @@ async fn watch(desk: &Desk, replies: &Replies) -> Result<(), String> {
                 let why = now.last_error.unwrap_or_else(|| "the master does not send its list".into());
                 desk.authority.order(Order::GiveUp(why)).await?;
             }
-            Some(Progress::Waiting(_)) => {}
+            Some(Progress::Waiting(_)) => {
+                if let Some(read) = now.reading {
+                    replies.progress("names read from the master", read, None);
+                }
+            }
         }
         let changed = tokio::time::timeout(Duration::from_secs(1), standing.changed()).await;
         if let Ok(Err(_)) = changed {

@@ -164,7 +164,7 @@ async fn a_full_disk_under_a_backup_harms_the_backup_only() {
     let store = filled(&SimDisk::new(), options()).await;
     let full = SimDisk::new();
     full.fail(Kind::Write, 3, ENOSPC, false);
-    let failed = backup::fill(&store.snapshot().unwrap(), full);
+    let failed = backup::fill(&store.snapshot().unwrap(), full, |_| ());
     assert!(matches!(failed, Err(StoreError::Disk(_))), "{failed:?}");
     store.commit(many(2)).await.unwrap();
     shows(&store, 2);

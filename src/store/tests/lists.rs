@@ -203,10 +203,10 @@ async fn a_backup_is_a_store_as_it_was() {
     let copies = dir.path().join("copy");
     std::fs::create_dir(&copies).unwrap();
     let file = copies.join("list.redb");
-    let seq = store.backup_to(&file).await.unwrap();
+    let seq = store.backup_to(&file, |_| ()).await.unwrap();
     store.commit(vec![put("user.later", &numbered(1))]).await.unwrap();
     assert_eq!(seq, expected.seq());
-    let again = store.backup_to(&file).await;
+    let again = store.backup_to(&file, |_| ()).await;
     assert!(matches!(again, Err(StoreError::Disk(_))), "{again:?}");
 
     let copy = Store::open(&copies, Options::default()).unwrap();

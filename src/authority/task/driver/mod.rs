@@ -139,6 +139,7 @@ impl Driver {
             last_error: None,
             last_barrier_unix: None,
             replaying: 0,
+            reading: None,
             progress: None,
             history: VecDeque::new(),
         });
@@ -243,6 +244,8 @@ impl Driver {
         self.feed_machine(Event::Tick);
         let replaying = self.machine.replaying();
         self.standing.send_if_modified(|s| std::mem::replace(&mut s.replaying, replaying) != replaying);
+        let reading = self.intake.read();
+        self.standing.send_if_modified(|s| std::mem::replace(&mut s.reading, reading) != reading);
         if self.attended.elapsed() >= ATTENDED_EVERY && self.machine.state() != State::Learning {
             self.attended = Instant::now();
             let mut changes = vec![Change::Attended { at_unix: unix() }];
