@@ -112,16 +112,14 @@ impl ClientFramer {
     }
 
     fn begin<'a>(&mut self, input: &mut &'a [u8]) -> Result<ClientEvent<'a>, ClientFault> {
-        let bytes: &'a [u8] = input;
+        // Whatever has come already: the same bytes are judged in whatever pieces they come.
+        let bytes: &'a [u8] = input.get(..MAX_HEAD).unwrap_or(input);
         let line_end = memchr2(b'\r', b'\n', bytes);
         let line = bytes.get(..line_end.unwrap_or(bytes.len())).unwrap_or_default();
         let (tag, rest) = word(line);
         let (verb, behind) = word(rest.unwrap_or_default());
         if line_end.is_none() && behind.is_none() {
             return if line.len() < MAX_HEAD { Ok(ClientEvent::Partial) } else { Err(ClientFault::NoTag) };
-        }
-        if tag.len() > MAX_HEAD {
-            return Err(ClientFault::NoTag);
         }
         let verb = Verb::of(verb);
         self.verb = Some(verb);

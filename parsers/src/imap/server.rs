@@ -103,6 +103,8 @@ impl ServerFramer {
     }
 
     fn begin<'a>(&mut self, input: &'a [u8]) -> ServerEvent<'a> {
+        // Whatever has come already: the same bytes are judged in whatever pieces they come.
+        let input = input.get(..MAX_HEAD).unwrap_or(input);
         let end = memchr2(b'\r', b'\n', input);
         let seen = input.get(..end.unwrap_or(input.len())).unwrap_or_default();
         let whole = end.is_some() || seen.len() >= MAX_HEAD;
