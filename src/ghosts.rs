@@ -35,7 +35,7 @@ const SEARCHED_BYTES: usize = 1 << 20;
 enum Kept {
     #[error("the list does not show it")]
     NotListed,
-    #[error("the master, or a backend, is writing it")]
+    #[error("in doubt for a day: the master never answered a write of it, and may yet carry it out")]
     InDoubt,
     #[error("the backend holds it")]
     Held,

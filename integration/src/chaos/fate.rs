@@ -111,7 +111,15 @@ impl<'a> Fate<'a> {
             Kind::MasterPause => murder.mm.unpause().await?,
             Kind::MasterEmptied => {
                 self.stage.ravenry.wait_for_state("holding", PATIENCE).await?;
-                self.stage.ravenry.cli_within(PATIENCE, &["reseed", "--yes"]).await?.success()?;
+                let done = self.stage.ravenry.cli_within(PATIENCE, &["reseed", "--yes"]).await?;
+                if done.exit != 0 {
+                    // What users write meanwhile may differ at the moment when it is compared. The end tells.
+                    self.told.push(format!(
+                        "{:.3} ***** reseed: {}",
+                        self.ledger.now().as_secs_f64(),
+                        done.said()
+                    ));
+                }
                 self.stage.ravenry.wait_for_state("following", PATIENCE).await?;
             }
             Kind::RavenryKill => self.stage.ravenry.launch().await?,

@@ -319,6 +319,12 @@ impl Book {
         false
     }
 
+    /// Users of whom an XFER was refused half-way or not answered: either backend may hold a copy.
+    pub fn half_moved(&self) -> Vec<String> {
+        let open = self.homes.iter().filter(|(_, homes)| homes.len() > 1);
+        open.map(|(user, _)| user.clone()).collect()
+    }
+
     /// Whether this is what an XFER that came to nothing left on the backend to which it was to go.
     pub fn left_behind(&self, difference: &Difference) -> bool {
         let Difference::Unlisted { name, master: Some(entry), .. } = difference else { return false };

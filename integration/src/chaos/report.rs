@@ -120,7 +120,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "no loss of ours, and counted: {} ghosts, {} frontends that waited for themselves, {} messages stored twice, \
-             {} names announced afterwards, {} decided by a person, {} left behind by an XFER, {} that cannot be opened, \
+             {} names announced afterwards, {} decided by a person, {} left behind by an XFER with {} messages in them, {} that cannot be opened, \
              {} renamed half-way",
             exceptions.ghosts,
             exceptions.deadlocks,
@@ -128,6 +128,7 @@ impl fmt::Display for Report {
             exceptions.announced,
             exceptions.decided,
             exceptions.left_behind,
+            exceptions.stranded,
             exceptions.unreadable,
             exceptions.half_renamed
         )?;

@@ -218,7 +218,7 @@ pub struct Scale {
 impl Scale {
     /// Everything, for so long.
     pub fn of(length: Duration) -> Self {
-        Self { length, users: 12, movers: 2, per_minute: 40, kinds: Kind::ALL.to_vec() }
+        Self { length, users: 12, movers: 6, per_minute: 40, kinds: Kind::ALL.to_vec() }
     }
 }
 

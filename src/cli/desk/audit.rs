@@ -187,7 +187,10 @@ impl Audit<'_> {
         control: &MailboxName,
     ) -> Result<(), String> {
         if self.desk.authority.is_in_doubt(name) {
-            return Err("the master, or a backend, is writing it".into());
+            return Err(
+                "in doubt for a day: the master never answered a write of it, and may yet carry it out"
+                    .into(),
+            );
         }
         let session = sessions.get_mut(server).ok_or("its backend does not answer")?;
         let denied = !session.holds(name).await.map_err(|error| error.to_string())?;

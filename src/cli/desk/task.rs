@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Desk, plan};
+use super::Desk;
+use super::plan::{self, Planned};
 use crate::admin::server::Replies;
 use crate::admin::{Ended, For};
 use crate::authority::machine::{Progress, Task};
@@ -10,6 +11,11 @@ use crate::authority::task::Order;
 
 /// How long the master may take to begin with its list, and to come back when it was lost.
 const BEGIN: Duration = Duration::from_secs(60);
+
+/// How often both lists are compared in the end while few names differ, how many are few, and how long between.
+const LOOKS: usize = 3;
+const FEW: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the master's list ours. `removals` is the number of names that the person has confirmed.
 pub(super) async fn reseed(desk: &Desk, removals: Option<u64>, replies: &Replies) -> Result<Ended, String> {
@@ -50,7 +56,7 @@ async fn carry_out(desk: &Desk, task: Task, wanted: For, replies: &Replies) -> R
     let began = Instant::now();
     desk.authority.order(Order::Begin(task)).await?;
     watch(desk, replies).await?;
-    let planned = plan::make(desk, wanted, replies).await?;
+    let planned = compare(desk, wanted, replies).await?;
     Ok(Ended {
         master: planned.summary.master,
         entries: planned.plan.entries,
@@ -58,6 +64,22 @@ async fn carry_out(desk: &Desk, task: Task, wanted: For, replies: &Replies) -> R
         differing: planned.plan.steps.len() as u64,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// What still differs. What users write at this moment is in one list and not yet in the other: only a name that
+/// differs every time counts.
+async fn compare(desk: &Desk, wanted: For, replies: &Replies) -> Result<Planned, String> {
+    let mut planned = plan::make(desk, wanted, replies).await?;
+    for _ in 1..LOOKS {
+        if planned.plan.steps.is_empty() || planned.plan.steps.len() > FEW {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        let mut again = plan::make(desk, wanted, replies).await?;
+        again.plan.steps.retain(|step| planned.plan.steps.iter().any(|before| before.name == step.name));
+        planned = again;
+    }
+    Ok(planned)
 }
 
 /// Follows a task to its end. It goes on when nobody watches.
