@@ -34,6 +34,9 @@ pub struct Exceptions {
     /// Names of which the lists and the backend said different things, before an audit and `ctl_mboxlist -m`: what
     /// a backend did, or undid, and could not tell because it was cut off or killed. None of them was promised.
     pub announced: usize,
+    /// Mailboxes that users have and no list shows: their RENAME or DELETE was refused because Ravenry was
+    /// killed in the middle of it, and what is under way then is not taken back. An audit, or the backend, brings them back.
+    pub vanished: usize,
     /// Names that were kept as unconfirmed or in conflict, and a person decided about.
     pub decided: usize,
     /// Mailboxes that the other backend still has of an XFER that was refused or not answered: Cyrus makes them there first,
@@ -79,7 +82,7 @@ pub async fn check(stage: &Stage, ledger: &Ledger, postbox: &Postbox, verdict: &
     let agreement = stage.agreement().await?;
     free_frontends(&stage.murder, verdict).await?;
     as_users_find_it(stage, &agreement, ledger, verdict).await?;
-    put_right(stage, &agreement, verdict).await?;
+    put_right(stage, &agreement, ledger, verdict).await?;
     let left_behind = |difference: &Difference| ledger.book().left_behind(difference);
     if let Err(error) = agreement.reached_but_for(AGREED, left_behind).await {
         for difference in agreement.differences().await?.into_iter().filter(|found| !left_behind(found)) {
@@ -172,11 +175,19 @@ fn is(known: &Known, entry: Option<&Entry>) -> bool {
 
 /// What a person does after a bad day: decides what is in doubt by what the backends hold, has each backend
 /// announce what it could not tell, and has ghosts taken off.
-async fn put_right(stage: &Stage, agreement: &Agreement<'_>, verdict: &mut Verdict) -> Result<()> {
+async fn put_right(
+    stage: &Stage,
+    agreement: &Agreement<'_>,
+    ledger: &Ledger,
+    verdict: &mut Verdict,
+) -> Result<()> {
     for difference in agreement.differences().await? {
         tracing::info!("{difference}");
         match difference {
             Difference::Ghost { .. } => verdict.exceptions.ghosts += 1,
+            Difference::Unlisted { name, .. } if ledger.book().is_promised(&name) => {
+                verdict.exceptions.vanished += 1;
+            }
             _ => verdict.exceptions.announced += 1,
         }
     }

@@ -319,6 +319,11 @@ impl Book {
         false
     }
 
+    /// Whether a mailbox must be there in the end.
+    pub fn is_promised(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(|page| !page.possible.is_empty() && page.is(true))
+    }
+
     /// Users of whom an XFER was refused half-way or not answered: either backend may hold a copy.
     pub fn half_moved(&self) -> Vec<String> {
         let open = self.homes.iter().filter(|(_, homes)| homes.len() > 1);
