@@ -105,20 +105,41 @@ impl Desk {
         program("mbsync", &["-q", "-c", text(&file)?, "-a"], "").await.map(drop)
     }
 
+    /// OfflineIMAP: everything here and there in step, once more and on its own.
+    async fn offlineimap(&self) -> Result<()> {
+        let config = format!(
+            "[general]\naccounts = a\nmetadata = {here}/offline-state\n\n[Account a]\nlocalrepository = near\n\
+             remoterepository = far\n\n[Repository near]\ntype = Maildir\nlocalfolders = {here}/offline\n\n\
+             [Repository far]\ntype = IMAP\nremotehost = localhost\nremoteport = {}\nssl = yes\n\
+             sslcacertfile = {}\nremoteuser = alice\nremotepass = secret\nauth_mechanisms = PLAIN\n",
+            self.tls.port(),
+            self.authority.certificate().display(),
+            here = self.path().display(),
+        );
+        let file = self.path().join("offlineimaprc");
+        std::fs::write(&file, config)?;
+        program("offlineimap", &["-o", "-u", "quiet", "-c", text(&file)?], "").await.map(drop)
+    }
+
     /// The subjects of what mbsync holds of a folder.
     fn synced(&self, folder: &str) -> Result<BTreeSet<String>> {
-        let mut found = BTreeSet::new();
-        for part in ["cur", "new"] {
-            for file in std::fs::read_dir(self.path().join("mail").join(folder).join(part))? {
-                found.extend(subject(&std::fs::read_to_string(file?.path())?));
-            }
-        }
-        Ok(found)
+        subjects(&self.path().join("mail").join(folder))
     }
 }
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is no text")
+}
+
+/// The subjects of what a maildir holds.
+fn subjects(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for part in ["cur", "new"] {
+        for file in std::fs::read_dir(folder.join(part))? {
+            found.extend(subject(&std::fs::read_to_string(file?.path())?));
+        }
+    }
+    Ok(found)
 }
 
 fn subject(message: &str) -> Option<String> {
@@ -199,6 +220,20 @@ async fn a_round(desk: &Desk, stage: &Stage, hour: &str) -> Result<()> {
     desk.mbsync().await?;
     let told = desk.curl_starttls(&format!("INBOX.{from_here};UID=1")).await?;
     ensure!(told.contains(&format!("The body of {from_here}")), "{told:?}");
+    // OfflineIMAP takes all of that too, and brings up what was made here.
+    desk.offlineimap().await?;
+    let offline = |folder: &str| desk.path().join("offline").join(format!("INBOX.{folder}"));
+    for folder in [format!("curl-{hour}"), format!("py-{hour}"), from_here] {
+        ensure!(subjects(&offline(&folder))? == desk.synced(&folder)?, "{folder}");
+    }
+    let from_there = format!("offline-{hour}");
+    std::fs::write(
+        offline(&format!("curl-{hour}")).join("new").join("2.1.host"),
+        message(&from_there).replace("\r\n", "\n"),
+    )?;
+    desk.offlineimap().await?;
+    let told = desk.curl(&format!("INBOX.curl-{hour};UID=2"), &[]).await?;
+    ensure!(told.contains(&format!("The body of {from_there}")), "{told:?}");
     // Cyrus's own programs.
     let imtest = format!(
         "printf '. CREATE INBOX.imtest-{hour}\\r\\n. LOGOUT\\r\\n' | \
