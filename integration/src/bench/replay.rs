@@ -73,6 +73,14 @@ pub(super) fn between(log: &str, from: &str, to: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64((to - from).rem_euclid(24.0 * 3600.0)))
 }
 
+/// The same, from the first line with `from` behind the last one with `after`: what is done in several goes counts whole.
+pub(super) fn between_after(log: &str, after: &str, from: &str, to: &str) -> Option<Duration> {
+    let since = log.get(log.rfind(after)?..)?;
+    let first = since.lines().find(|line| line.contains(from)).and_then(seconds_of_day)?;
+    let last = since.lines().rfind(|line| line.contains(to)).and_then(seconds_of_day)?;
+    Some(Duration::from_secs_f64((last - first).rem_euclid(24.0 * 3600.0)))
+}
+
 /// `2026-11-24T06:02:59.484308Z …`
 fn seconds_of_day(line: &str) -> Option<f64> {
     let (_, time) = line.split_once('T')?;
@@ -89,5 +97,17 @@ mod tests {
         let log = "2026-11-24T23:59:59.500000Z  WARN state state=\"replaying\" reason=the master is back\n\
                    2026-11-25T00:00:01.750000Z  WARN state state=\"following\" reason=replayed; 10 names settled\n";
         assert_eq!(between(log, "\"replaying\"", "\"following\""), Some(Duration::from_millis(2250)));
+    }
+
+    #[test]
+    fn a_reseed_in_two_goes_is_timed_whole() {
+        let log = "2026-11-24T10:00:00.000000Z  WARN state state=\"replaying\" reason=an earlier one\n\
+                   2026-11-24T10:00:01.000000Z  WARN state state=\"holding\" reason=100 names are gone\n\
+                   2026-11-24T10:00:02.000000Z  WARN state state=\"replaying\" reason=a person reseeds\n\
+                   2026-11-24T10:00:05.000000Z  WARN state state=\"standing-in\" reason=the rest is compared next\n\
+                   2026-11-24T10:00:06.000000Z  WARN state state=\"replaying\" reason=a person reseeds\n\
+                   2026-11-24T10:00:06.500000Z  WARN state state=\"following\" reason=replayed\n";
+        let took = between_after(log, "\"holding\"", "\"replaying\"", "\"following\"");
+        assert_eq!(took, Some(Duration::from_millis(4500)));
     }
 }

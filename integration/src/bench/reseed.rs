@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::client::{Client, activate};
 use super::memory::memory;
-use super::replay::{PATIENCE, between};
+use super::replay::{PATIENCE, between, between_after};
 use super::report::{Aim, Row, Unit, Who};
 use super::stage::Stage;
 use super::{Scale, say};
@@ -47,7 +47,7 @@ pub(super) async fn measure(stage: &Stage, scale: &Scale) -> Result<Vec<Row>> {
 
         ravenry.cli_within(PATIENCE, &["reseed", "--yes"]).await?.success()?;
         ravenry.wait_for_state("following", PATIENCE).await?;
-        let took = between(&ravenry.log()?, "\"replaying\"", "\"following\"");
+        let took = between_after(&ravenry.log()?, "\"holding\"", "\"replaying\"", "\"following\"");
         let took = took.context("no reseed in Ravenry's log")?;
         say(format_args!("reseed, round {}: {list} in {took:.2?}, {}", round + 1, memory(ravenry)?));
         rate.add(Who::StandingIn, list as f64 / took.as_secs_f64());
