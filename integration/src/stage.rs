@@ -101,6 +101,18 @@ impl Stage {
         }
     }
 
+    /// The way out past a Ravenry that is gone: the master is started, the murder is pointed at it, and the backends push
+    /// what it has not heard.
+    pub async fn go_past_ravenry(&self) -> Result<()> {
+        self.murder.mm.start_cyrus().await?;
+        self.murder.mm.wait_until_up().await?;
+        self.point_murder_at(self.murder.mm.mupdate_address());
+        for backend in self.murder.backends() {
+            backend.mboxlist_push().await?.success()?;
+        }
+        Ok(())
+    }
+
     /// Where Ravenry's IMAP is, if [`IMAP`] was in its configuration.
     pub fn imap(&self) -> SocketAddr {
         (self.murder.gateway(), 1143).into()

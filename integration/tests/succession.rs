@@ -74,12 +74,7 @@ async fn what_a_retired_ravenry_left_behind_is_not_replayed_blindly() -> Result<
     println!("{}", retired.said());
 
     // The murder is pointed at the master, and the backends push what it has not heard.
-    murder.mm.start_cyrus().await?;
-    murder.mm.wait_until_up().await?;
-    stage.point_murder_at(murder.mm.mupdate_address());
-    for backend in murder.backends() {
-        backend.mboxlist_push().await?.success()?;
-    }
+    stage.go_past_ravenry().await?;
     let agreement = Agreement::begin(murder).await?;
     agreement.reached_within(SETTLED).await?;
     // Life goes on without Ravenry: what it has in its journal is not true any more.

@@ -57,13 +57,8 @@ async fn after_three_days_a_frontend_and_a_person_know_better_than_the_disk() ->
     stage.ravenry.terminate().await?;
 
     // The murder goes on past it: the backends push what the master has not heard, and a name is made anew.
+    stage.go_past_ravenry().await?;
     let murder = &stage.murder;
-    murder.mm.start_cyrus().await?;
-    murder.mm.wait_until_up().await?;
-    stage.point_murder_at(murder.mm.mupdate_address());
-    for backend in murder.backends() {
-        backend.mboxlist_push().await?.success()?;
-    }
     let agreement = Agreement::begin(murder).await?;
     agreement.reached_within(SETTLED).await?;
     let mut alice = murder.fe1.imap("alice").await?;

@@ -1,5 +1,5 @@
-//! The machine against a model world: named situations, comparisons that take their time, operations that come to nothing, many random schedules, each
-//! rule, the diagram.
+//! The machine against a model world: named situations, comparisons that take their time, operations that come to
+//! nothing, many random schedules, each rule, the diagram.
 
 mod apart;
 mod diagram;
