@@ -154,7 +154,7 @@ impl Story {
         }
         let taken = self.accepted.len();
         ensure!(taken > 5 && refused > 5, "{taken} accepted, {refused} refused");
-        self.log_says("No space left on device")?;
+        // Whether it was a look at the disk that told, or a write that failed, is a matter of the moment.
         self.gauge("ravenry_queue_accepting", 0).await?;
         self.gauge("ravenry_queue_poisoned", 0).await?;
         // What needs no queue goes on.
@@ -166,6 +166,24 @@ impl Story {
         self.post.stage.ravenry.wait_for(DELIVERED, &format!("{taken} queued messages"), is).await?;
         self.all_arrive().await?;
         self.gauge("ravenry_queue_accepting", 1).await
+    }
+
+    /// The disk is full at the very write, though it seemed to have room.
+    async fn full_at_the_write(&mut self) -> Result<()> {
+        ensure!(self.deliver_anew("before-the-full-write").await?.is_ok());
+        let pid = self.post.stage.ravenry.pid()?;
+        let injection = Injection::begin(pid, WRITES, "ENOSPC", &self.segment()?).await?;
+        let reply = self.deliver_anew("full-write").await?;
+        ensure!(reply.is_temporary(), "{reply:?}");
+        ensure!(injection.end().await? > 0, "no call has failed");
+        self.log_says("No space left on device")?;
+        self.gauge("ravenry_queue_accepting", 0).await?;
+        self.gauge("ravenry_queue_poisoned", 0).await?;
+        self.disk.resize(2 * SMALL).await?;
+        self.gauge("ravenry_queue_accepting", 1).await?;
+        ensure!(self.deliver_anew("after-the-full-write").await?.is_ok());
+        self.disk.resize(SMALL).await?;
+        self.all_arrive().await
     }
 
     /// The disk has fewer bytes free than `min_free`.
@@ -269,6 +287,7 @@ impl Story {
 async fn a_full_or_failing_disk_is_never_answered_with_a_250_that_does_not_hold() -> Result<()> {
     let mut story = Story::begin().await?;
     story.full().await.context("ENOSPC")?;
+    story.full_at_the_write().await.context("ENOSPC at the write")?;
     story.short_of_bytes().await.context("min_free")?;
     story.short_of_files().await.context("min_free_inodes")?;
     story.out_of_descriptors().await.context("EMFILE")?;
