@@ -13,6 +13,8 @@ enum Stage {
     Queued,
     /// Being compared, or given to the master: counts against the policy's concurrency.
     Comparing,
+    /// The master has it; what is on record about it is being taken off. The master need not wait for our disk.
+    Recording,
     /// Waits for the rest of an XFER, since when it was first postponed.
     Postponed(Duration),
     /// The master refused it: waits to hear on the stream what it holds instead.
@@ -38,7 +40,7 @@ pub(super) struct Replay {
 impl Replay {
     /// Puts a name into the queue, unless it is there or being compared.
     pub(super) fn queue(&mut self, name: MailboxName) {
-        if matches!(self.names.get(&name), Some(Stage::Queued | Stage::Comparing)) {
+        if matches!(self.names.get(&name), Some(Stage::Queued | Stage::Comparing | Stage::Recording)) {
             return;
         }
         self.set(&name, Stage::Queued);
@@ -117,6 +119,16 @@ impl Machine {
     pub(super) fn comparing(&mut self, name: &MailboxName) {
         if let Some(replay) = &mut self.replay {
             replay.set(name, Stage::Comparing);
+        }
+    }
+
+    /// The master has taken a name: it can be given another one while that is put on record.
+    pub(super) fn answered(&mut self, name: &MailboxName) {
+        if let Some(replay) = &mut self.replay
+            && replay.names.contains_key(name)
+        {
+            replay.set(name, Stage::Recording);
+            self.pump();
         }
     }
 

@@ -172,6 +172,17 @@ impl Machine {
         self.send(name, write.clone(), Busy::Replaying(write), now);
     }
 
+    /// What is to be taken off the record once the master holds what we hold.
+    fn on_record(name: &MailboxName, facts: &dyn Facts) -> Result<Vec<Change>, Unreadable> {
+        let mut changes = Vec::new();
+        if facts.base(name)?.is_some() {
+            changes.push(Change::Settle { name: name.clone(), upto: u64::MAX });
+        }
+        changes.extend(facts.conflict(name)?.map(|known| Change::ResolveConflict { name: known.name }));
+        changes.extend(facts.unconfirmed(name)?.map(|_| Change::Confirm { name: name.clone() }));
+        Ok(changes)
+    }
+
     pub(super) fn replayed(
         &mut self,
         name: &MailboxName,
@@ -187,15 +198,18 @@ impl Machine {
                 if facts.entry(name) != Ok(write.effect()) {
                     return self.settle_next(name); // that was the first of two steps
                 }
-                let mut changes = vec![Change::Settle { name: name.clone(), upto: u64::MAX }];
-                match (facts.conflict(name), facts.unconfirmed(name)) {
-                    (Ok(conflict), Ok(unconfirmed)) => {
-                        changes.extend(conflict.map(|c| Change::ResolveConflict { name: c.name }));
-                        changes.extend(unconfirmed.map(|_| Change::Confirm { name: name.clone() }));
+                match Self::on_record(name, facts) {
+                    // Most names of a reseed: only the lists differed, so nothing is to be written.
+                    Ok(changes) if changes.is_empty() => self.settled(name),
+                    Ok(changes) => {
+                        self.answered(name);
+                        self.commit(name, changes, None, None, true);
                     }
-                    (Err(why), _) | (_, Err(why)) => self.unreadable(&why),
+                    Err(why) => {
+                        self.unreadable(&why);
+                        self.settled(name);
+                    }
                 }
-                self.commit(name, changes, None, None, true);
             }
             Ok(MasterReply::Refused(text)) => {
                 // Something took the name between the master's list and our write: hear what, once.

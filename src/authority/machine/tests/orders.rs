@@ -54,6 +54,20 @@ fn an_empty_master_is_made_ours_by_a_reseed() {
 }
 
 #[test]
+fn a_reseed_gives_neighbours_one_after_the_other_and_writes_nothing_here() {
+    let mut world = murder();
+    master_comes_back_with(&mut world, List::new());
+    world.trace.clear();
+    begin(&mut world, Task::Reseed { removals: 0 });
+    assert_eq!(world.master.len(), NAMES);
+    let committed: Vec<_> = world.trace.iter().filter(|line| line.contains("> Commit")).collect();
+    assert!(committed.is_empty(), "nothing was on record of these names: {committed:?}");
+    let sent = world.trace.iter().filter(|line| line.contains("> Send("));
+    let sent: Vec<_> = sent.filter_map(|line| line.get(line.find("user.u")?..)?.get(..9)).collect();
+    assert!(sent.len() == NAMES && sent.is_sorted(), "{sent:?}");
+}
+
+#[test]
 fn a_reseed_removes_above_the_guard_only_what_was_confirmed() {
     let mut world = murder();
     let mut list = users(0..5, "be1!default");

@@ -26,6 +26,16 @@ fn listed(lines: &str) -> List {
     records.map(|r| (r.name.bytes().unwrap(), r.held.entry().unwrap())).collect()
 }
 
+/// As `ravenry list export` writes it.
+fn exported(list: &List) -> Vec<u8> {
+    let names = list.iter().map(|(name, entry)| (MailboxName::new(name).unwrap(), entry.clone()));
+    let mut names: Vec<_> = names.collect();
+    names.sort_by(|(a, _), (b, _)| Order::DatabaseKey.compare(a, b));
+    let mut writer = LineWriter::default();
+    let lines: String = names.iter().map(|(name, entry)| writer.line(name, entry)).collect();
+    (lines + &writer.end()).into_bytes()
+}
+
 macro_rules! release {
     ($release:literal) => {
         (
@@ -55,6 +65,24 @@ fn real_dumps_say_what_the_master_said() {
             here.map(|(name, entry)| (name.clone(), entry.state.clone())).collect::<Vec<_>>()
         };
         assert_eq!(places(&held), places(&list), "{release}, backend");
+        // What has a server keeps it, whoever the dump is said to be of.
+        for dump in [master, frontend] {
+            assert_eq!(
+                load(dump.as_bytes(), Some("be9.murder.test")).as_ref(),
+                Ok(&list),
+                "{release}, --server"
+            );
+        }
+        assert_eq!(
+            load(&exported(&list), Some("be9.murder.test")).as_ref(),
+            Ok(&list),
+            "{release}, and back"
+        );
+        assert_eq!(
+            load(&exported(&held), Some("be9.murder.test")).as_ref(),
+            Ok(&held),
+            "{release}, and back"
+        );
         let nameless = load(backend.as_bytes(), None).unwrap_err();
         assert!(nameless.why.contains("--server"), "{nameless}");
     }
