@@ -354,6 +354,11 @@ impl Spool {
         }
     }
 
+    /// For how long the writer has been at the same thing, which a disk that works is done with in no time.
+    pub fn silence(&self) -> Duration {
+        self.handle.shared.silence()
+    }
+
     /// What the spool holds.
     pub fn stats(&self) -> Stats {
         let shared = &self.handle.shared;

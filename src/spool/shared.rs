@@ -26,6 +26,8 @@ pub(super) struct Shared {
     room: Mutex<Option<(Instant, Room)>>,
     refusal: Mutex<Option<Refusal>>,
     last_id: AtomicU64,
+    /// Since when the writer has been at the same group; `None` while it waits for work.
+    at_work: Mutex<Option<Instant>>,
     /// Damaged records that are kept in the quarantine.
     pub(super) quarantined: AtomicU64,
 }
@@ -52,6 +54,7 @@ impl Shared {
             room: Mutex::new(None),
             refusal: Mutex::new(None),
             last_id: AtomicU64::new(last_id),
+            at_work: Mutex::new(None),
             quarantined: AtomicU64::new(0),
         }
     }
@@ -78,6 +81,17 @@ impl Shared {
 
     pub(super) fn poisoned(&self) -> Option<&Arc<str>> {
         self.poisoned.get()
+    }
+
+    /// The writer begins with a group, or has come a step further, or (`false`) waits for work.
+    pub(super) fn at_work(&self, working: bool) {
+        *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) = working.then(Instant::now);
+    }
+
+    /// For how long the writer has been at the same thing.
+    pub(super) fn silence(&self) -> Duration {
+        let since = *self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Nothing is accepted from now on.

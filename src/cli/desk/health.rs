@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use super::Desk;
 use crate::authority::namespace::Namespace as _;
+use crate::spool::Spool;
 
 /// The authority comes round every second; after so long without that it is stuck.
 const STUCK: Duration = Duration::from_secs(15);
 /// A list of a million names is on disk within seconds; a store that has been at one thing for so long is stuck.
 const STORE_STUCK: Duration = Duration::from_secs(60);
+/// A group of messages is some MiB, and a slow disk has it in seconds; longer than that an MTA does not wait for its 250.
+/// As generous as the store's: a restart does not mend a disk that is only slow.
+const QUEUE_STUCK: Duration = Duration::from_secs(60);
 
 /// The error says since when nothing has moved.
 pub(super) fn alive(desk: &Desk) -> Result<(), String> {
@@ -16,9 +20,13 @@ pub(super) fn alive(desk: &Desk) -> Result<(), String> {
     if silence >= STUCK {
         return Err(format!("the authority has not come round for {} s", silence.as_secs()));
     }
-    match desk.authority.store().silence() {
-        silence if silence < STORE_STUCK => Ok(()),
-        silence => Err(format!("the store has been at the same commit for {} s", silence.as_secs())),
+    let silence = desk.authority.store().silence();
+    if silence >= STORE_STUCK {
+        return Err(format!("the store has been at the same commit for {} s", silence.as_secs()));
+    }
+    match desk.spool().map_or(Duration::ZERO, Spool::silence) {
+        silence if silence < QUEUE_STUCK => Ok(()),
+        silence => Err(format!("the queue has been at the same write for {} s", silence.as_secs())),
     }
 }
 

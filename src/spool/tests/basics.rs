@@ -1,5 +1,7 @@
 //! What a spool does when all is well.
 
+use std::time::Duration;
+
 use super::*;
 
 #[tokio::test]
@@ -166,4 +168,22 @@ async fn one_old_message_does_not_keep_everything_behind_it_on_disk() {
     let spool = Spool::open_on(disk, options).unwrap();
     assert_eq!(contents(&spool).await, [(old, envelope(&["old"]), text(9, b'o'))]);
     assert!(spool.message(old).unwrap().progress.held);
+}
+
+#[tokio::test]
+async fn a_queue_that_waits_for_its_disk_tells_for_how_long() {
+    let (sim, disk) = sim();
+    let spool = Spool::open_on(disk, small()).unwrap();
+    sim.hold_syncs(true);
+    let queued = spool.enqueue(envelope(&["a"]), Body::in_memory(text(10, b'x')));
+    tokio::pin!(queued);
+    while spool.silence() < Duration::from_millis(20) {
+        let early = tokio::time::timeout(Duration::from_millis(1), &mut queued).await;
+        assert!(early.is_err(), "acknowledged before it was durable: {early:?}");
+    }
+    sim.hold_syncs(false);
+    queued.await.unwrap();
+    while !spool.silence().is_zero() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -67,6 +67,7 @@ struct State {
     log: Vec<Op>,
     faults: Vec<Fault>,
     room: Option<Room>,
+    held: bool,
 }
 
 impl SimDisk {
@@ -85,6 +86,11 @@ impl SimDisk {
 
     pub(super) fn heal(&self) {
         self.state().faults.clear();
+    }
+
+    /// From now on no sync comes to its end, until it may.
+    pub(super) fn hold_syncs(&self, held: bool) {
+        self.state().held = held;
     }
 
     pub(super) fn set_room(&self, room: Room) {
@@ -303,6 +309,9 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.disk.refuse(Kind::Sync)?;
+        while self.disk.state().held {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         self.disk.log(Op::Sync(self.file));
         Ok(())
     }

@@ -111,7 +111,9 @@ impl Writer {
             let first = match queue.recv_timeout(IDLE) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
+                    self.shared.at_work(true);
                     self.idle();
+                    self.shared.at_work(false);
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -132,8 +134,11 @@ impl Writer {
                 waited_for |= !matches!(next.work, Work::Change(..));
                 group.push(next);
             }
+            self.shared.at_work(true);
             self.commit(group);
+            self.shared.at_work(true);
             self.reclaim();
+            self.shared.at_work(false);
         }
         self.close();
         self.reclaim();
