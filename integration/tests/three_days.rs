@@ -79,6 +79,11 @@ async fn after_three_days_a_frontend_and_a_person_know_better_than_the_disk() ->
     ensure!(status["now"].as_u64() > Some(now + TWO_DAYS), "it does not know how late it is: {status}");
     ensure!(status["reason"].as_str().is_some_and(|why| why.contains("too old")), "{status}");
     ensure!(TcpStream::connect(stage.ravenry.address()).await.is_err(), "the old list is served");
+    // A person may look at it, and hears how old it is.
+    let found = stage.ravenry.cli(&["list", "find", "user.alice.new", "--json"]).await?.success()?;
+    let held: Value = serde_json::from_str(&found.stdout).with_context(|| found.stdout.clone())?;
+    ensure!(held["name"] == "user.alice.new", "{held}");
+    ensure!(found.stderr.contains("served last, 3 days ago"), "its age is not told: {}", found.stderr);
 
     // Learned from a frontend that goes on working, once a person has said how many names are forgotten by it.
     let murder = &stage.murder;

@@ -38,6 +38,8 @@ pub enum AskError {
 pub enum Heard {
     /// How far it is.
     Progress(Progress),
+    /// What is to be known of the answer, and is no part of it.
+    Notice(String),
     /// A part of the answer.
     Item(serde_json::Value),
 }
@@ -93,6 +95,7 @@ fn listen(
         }
         match serde_json::from_slice(&line).map_err(|error| garbled(&error))? {
             Line::Progress(progress) => heard(Heard::Progress(progress)),
+            Line::Notice(text) => heard(Heard::Notice(text)),
             Line::Item(item) => heard(Heard::Item(item)),
             Line::Ok(value) => return Ok(value),
             Line::Error(why) => return Err(AskError::Refused(why)),

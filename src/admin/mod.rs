@@ -182,6 +182,7 @@ pub struct Progress {
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Progress(Progress),
+    Notice(String),
     Item(serde_json::Value),
     Ok(serde_json::Value),
     Error(String),

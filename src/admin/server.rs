@@ -62,6 +62,11 @@ impl Replies {
         self.0.blocking_send(Line::Item(item)).map_err(|_| gone())
     }
 
+    /// Says something about the answer that is no part of it.
+    pub async fn notice(&self, text: String) -> Result<(), String> {
+        self.0.send(Line::Notice(text)).await.map_err(|_| gone())
+    }
+
     /// Tells how far things are. What the client has no time for is left out.
     pub fn progress(&self, what: &str, done: u64, of: Option<u64>) {
         let _ = self.0.try_send(Line::Progress(Progress { what: what.into(), done, of }));

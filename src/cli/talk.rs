@@ -100,6 +100,11 @@ impl<'a> Talk<'a> {
                 meter.show(&progress);
                 Ok(())
             }
+            Heard::Notice(text) => {
+                meter.clear();
+                eprintln!("{text}");
+                Ok(())
+            }
             Heard::Item(value) => {
                 meter.clear();
                 item(serde_json::from_value(value)?)

@@ -55,7 +55,7 @@ struct Audit<'a> {
 /// Asks every backend that the list or the configuration names.
 pub(super) async fn attend(desk: &Desk, fix: bool, replies: &Replies) -> Result<Audited, String> {
     let _turn = desk.turns.take("an audit")?;
-    desk.list_or_why_not()?;
+    desk.needs_list(replies).await?;
     let audits = desk.backends.clone().ok_or("there is no [backends] in the configuration")?;
     desk.authority.barrier().await;
     let list = desk.authority.snapshot().map_err(|error| error.to_string())?;

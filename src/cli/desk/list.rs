@@ -29,14 +29,14 @@ const AT_ONCE: usize = 64;
 pub(super) async fn attend(desk: &Desk, ask: ListAsk, session: Session) -> Result<Value, String> {
     match ask {
         ListAsk::Find { name } => {
-            desk.list_or_why_not()?;
+            desk.needs_list(&session.replies).await?;
             let name = name.name()?;
             let held = desk.authority.store().get(&name).map_err(|error| error.to_string())?;
             let held = held.ok_or_else(|| format!("{name} is not in the list"))?;
             in_json(Record::new(&name, &held))
         }
         ListAsk::Export { form } => {
-            desk.list_or_why_not()?;
+            desk.needs_list(&session.replies).await?;
             let snapshot = desk.authority.store().snapshot().map_err(|error| error.to_string())?;
             let exporting = tokio::task::spawn_blocking(move || export(&snapshot, form, &session.replies));
             exporting.await.map_err(|error| error.to_string())?

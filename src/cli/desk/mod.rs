@@ -39,10 +39,11 @@ use super::deliveries::Deliveries;
 use super::imap_face::Clients;
 use super::reload::Reloads;
 use super::serve::{guard, unix};
-use crate::admin::server::{Operator, Session};
-use crate::admin::status::Status;
+use crate::admin::server::{Operator, Replies, Session};
+use crate::admin::status::{Status, span};
 use crate::admin::{Ask, ConflictsAsk, Keep};
 use crate::authority::guard::Guard;
+use crate::authority::machine::State;
 use crate::authority::master::BoxFuture;
 use crate::authority::task::{Authority, Order};
 use crate::config::{Config, Mode};
@@ -107,12 +108,21 @@ impl Desk {
         in_json(done.await.map_err(|_| busy())??)
     }
 
-    /// Refuses what needs a list while there is none, and says what is missing.
-    fn list_or_why_not(&self) -> Result<(), String> {
-        if self.authority.store().stats().complete {
+    /// Refuses what needs a list while there is none, and says what is missing; of one that is too old to be
+    /// served, how old it is.
+    async fn needs_list(&self, replies: &Replies) -> Result<(), String> {
+        let stats = self.authority.store().stats();
+        let standing = self.authority.standing().borrow().clone();
+        if stats.complete && standing.state == State::Learning {
+            let age = stats.attended_at.map(|at| format!(", {} ago", span(unix().saturating_sub(at))));
+            let when = age.unwrap_or_default();
+            return replies
+                .notice(format!("this is the list that was served last{when}; it is not served now"))
+                .await;
+        }
+        if stats.complete {
             return Ok(());
         }
-        let standing = self.authority.standing().borrow().clone();
         let master = match standing.last_error {
             Some(error) => format!("the master at {} cannot be read: {error}", self.master_address),
             None => format!("the master at {} has not sent its list yet", self.master_address),

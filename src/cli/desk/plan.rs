@@ -33,7 +33,7 @@ pub(super) async fn attend(
 
 /// Reads the master's list over a connection of its own and merges it with ours. Nothing is changed.
 pub(super) async fn make(desk: &Desk, wanted: For, replies: &Replies) -> Result<Planned, String> {
-    desk.list_or_why_not()?;
+    desk.needs_list(replies).await?;
     let intent = match wanted {
         For::Replay => Intent::Replay,
         For::Reseed => Intent::Reseed,
