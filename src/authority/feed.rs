@@ -64,9 +64,22 @@ struct Subscriber {
 #[derive(Debug, Default)]
 struct Shared {
     waiting: AtomicUsize,
+    /// Taken, and not known to be written.
+    in_hand: AtomicUsize,
     lagged: AtomicBool,
     /// Has sent its whole dump and did not miss the last bound: writers wait for it.
     live: AtomicBool,
+}
+
+/// What a subscriber still has to write, seen from elsewhere: also while it is stuck in writing.
+#[derive(Clone, Debug)]
+pub struct Backlog(Arc<Shared>);
+
+impl Backlog {
+    /// How many changes that is.
+    pub fn changes(&self) -> usize {
+        self.0.waiting.load(Ordering::Acquire) + self.0.in_hand.load(Ordering::Acquire)
+    }
 }
 
 /// The receiving side. Dropping it ends the subscription.
@@ -156,7 +169,7 @@ impl Subscription {
     /// The next changes, at least one, at most `limit`, oldest first.
     pub async fn recv(&mut self, into: &mut Vec<Arc<Published>>, limit: usize) -> Result<(), FeedError> {
         let got = self.receiver.recv_many(into, limit).await;
-        self.shared.waiting.fetch_sub(got, Ordering::AcqRel);
+        self.took(got);
         match got {
             0 if self.shared.lagged.load(Ordering::Acquire) => Err(FeedError::Lagged),
             0 => Err(FeedError::Closed),
@@ -169,7 +182,7 @@ impl Subscription {
         loop {
             match self.receiver.try_recv() {
                 Ok(change) => {
-                    self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+                    self.took(1);
                     into.push(change);
                 }
                 Err(mpsc::error::TryRecvError::Empty) => return Ok(()),
@@ -182,7 +195,13 @@ impl Subscription {
         }
     }
 
-    /// Everything published up to `seq` was written to the socket. The first call says that the dump is
+    fn took(&self, changes: usize) {
+        // In this order, so that none is missing from a backlog meanwhile.
+        self.shared.in_hand.fetch_add(changes, Ordering::AcqRel);
+        self.shared.waiting.fetch_sub(changes, Ordering::AcqRel);
+    }
+
+    /// Everything that was taken, and published up to `seq`, was written to the socket. The first call says that the dump is
     /// through: once it has caught up with what changed meanwhile, writers wait for this stream, as long as it
     /// keeps up.
     pub fn written(&self, seq: u64) {
@@ -191,14 +210,15 @@ impl Subscription {
             *at = seq.max(*at);
             newer
         });
-        if self.lag() <= CAUGHT_UP {
+        self.shared.in_hand.store(0, Ordering::Release);
+        if self.receiver.len() <= CAUGHT_UP {
             self.shared.live.store(true, Ordering::Release);
         }
     }
 
-    /// How many changes wait to be taken.
-    pub fn lag(&self) -> usize {
-        self.receiver.len()
+    /// What is still to be written, for others to look at.
+    pub fn backlog(&self) -> Backlog {
+        Backlog(self.shared.clone())
     }
 }
 
@@ -249,6 +269,25 @@ mod tests {
         subscription.written(2);
         feed.publish(change(3));
         assert!(!feed.is_written(3), "waited for again once it has caught up");
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_and_not_written_still_counts() {
+        let feed = Feed::default();
+        let mut subscription = feed.subscribe();
+        let backlog = subscription.backlog();
+        for seq in 1..=3 {
+            feed.publish(change(seq));
+        }
+        assert_eq!(backlog.changes(), 3);
+        subscription.recv(&mut Vec::new(), 2).await.unwrap();
+        feed.publish(change(4));
+        assert_eq!(backlog.changes(), 4, "whoever is stuck in writing does not look as if it kept up");
+        subscription.written(2);
+        assert_eq!(backlog.changes(), 2);
+        subscription.drain(&mut Vec::new()).unwrap();
+        subscription.written(4);
+        assert_eq!(backlog.changes(), 0);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! `ravenry check`
 
-use super::{Failure, exit};
+use super::{Failure, exit, limits};
 use crate::config::{Config, Severity};
 
 /// The arguments.
@@ -17,7 +17,8 @@ pub(super) struct Check {
 }
 
 pub(super) fn run(config: &Config, args: &Check) -> Result<(), Failure> {
-    let findings = config.check();
+    let mut findings = config.check();
+    findings.extend(limits::finding(config));
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if args.live && errors == 0 {
         return super::live::run(config, args.json);

@@ -36,7 +36,8 @@ use crate::telemetry::{log, metrics};
 
 pub(super) fn run(config: Config, path: &Path) -> Result<(), Failure> {
     log::start(&config.log);
-    limits::raise(&config);
+    limits::raise();
+    let config = limits::fit(config);
     for finding in config.check() {
         match finding.severity {
             Severity::Error => {

@@ -3,6 +3,7 @@
 mod backends;
 mod changes;
 mod check;
+mod descriptors;
 mod imap;
 mod lmtp;
 mod reach;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use backends::Backends;
 pub use changes::{Changes, Keys};
 pub use check::{Finding, Severity};
+pub use descriptors::{Descriptors, PACKAGED};
 pub use imap::Imap;
 pub use lmtp::{Lmtp, Names, Upstream, VirtualDomains};
 pub use reach::Reach;

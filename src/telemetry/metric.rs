@@ -136,6 +136,8 @@ metrics! {
         "Frontends connected to the stream";
     StreamLagMax = Gauge "ravenry_stream_lag_max" in Count by &[],
         "Changes that the slowest stream still has to be sent";
+    StreamLag = Gauge "ravenry_stream_lag" in Count by &[("peer", OPEN)],
+        "Changes that a stream still has to be sent, by the address of the host that logged in; gone when its stream ends";
     LmtpSessions = Gauge "ravenry_lmtp_sessions" in Count by &[],
         "Clients of the face to the MTA";
     LmtpRecipients = Counter "ravenry_lmtp_recipients_total" in Count by

@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::{Desk, health};
 use crate::admin::server::Operator as _;
 use crate::admin::web::View;
+use crate::telemetry::metrics;
 
 /// The desk, seen from outside.
 pub(in crate::cli) struct Window {
@@ -20,7 +21,7 @@ impl Window {
 
 impl View for Window {
     fn metrics(&self) -> String {
-        self.metrics.render()
+        self.metrics.render() + &metrics::passing(&self.desk.status())
     }
 
     /// Without the names of mailboxes: whoever may read metrics need not know who has mail here.

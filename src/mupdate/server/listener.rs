@@ -13,6 +13,7 @@ use super::dump::Bulk;
 use super::removals::Removals;
 use super::session::Session;
 use super::{Hangup, Peer, ServerConfig, login};
+use crate::authority::feed::Backlog;
 use crate::authority::namespace::Namespace;
 use crate::net::guesses::Guesses;
 use crate::net::live::Live;
@@ -34,14 +35,14 @@ pub struct StreamStatus {
     pub since_unix: u64,
     /// The last change written to it.
     pub written_seq: u64,
-    /// Changes that wait for it.
+    /// Changes that it still has to be sent.
     pub lag: usize,
 }
 
 /// The streams that are connected, and who sends them the list.
 #[derive(Clone)]
 pub(super) struct Streams {
-    all: Arc<Mutex<(u64, HashMap<u64, StreamStatus>)>>,
+    all: Arc<Mutex<(u64, HashMap<u64, (StreamStatus, Backlog)>)>>,
     bulk: Arc<Bulk>,
 }
 
@@ -54,14 +55,14 @@ impl Streams {
         self.bulk.clone()
     }
 
-    pub(super) fn begin(&self, peer: &Peer, identity: &Arc<str>) -> StreamEntry {
+    pub(super) fn begin(&self, peer: &Peer, identity: &Arc<str>, backlog: Backlog) -> StreamEntry {
         let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (peer, identity) = (peer.address, identity.clone());
         let status = StreamStatus { peer, identity, since_unix, written_seq: 0, lag: 0 };
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.0 += 1;
         let id = all.0;
-        all.1.insert(id, status);
+        all.1.insert(id, (status, backlog));
         StreamEntry { streams: self.clone(), id }
     }
 }
@@ -73,11 +74,10 @@ pub(super) struct StreamEntry {
 }
 
 impl StreamEntry {
-    pub(super) fn written(&self, seq: u64, lag: usize) {
+    pub(super) fn written(&self, seq: u64) {
         let mut all = self.streams.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(status) = all.1.get_mut(&self.id) {
+        if let Some((status, _)) = all.1.get_mut(&self.id) {
             status.written_seq = seq;
-            status.lag = lag;
         }
     }
 }
@@ -125,7 +125,12 @@ impl Server {
 
     /// The streams that are connected now.
     pub fn streams(&self) -> Vec<StreamStatus> {
-        self.streams.all.lock().unwrap_or_else(PoisonError::into_inner).1.values().cloned().collect()
+        let all = self.streams.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = |(status, backlog): &(StreamStatus, Backlog)| StreamStatus {
+            lag: backlog.changes(),
+            ..status.clone()
+        };
+        all.1.values().map(status).collect()
     }
 
     /// A person lets a backend remove so many names with its next `ctl_mboxlist -m`, within the hour.

@@ -48,7 +48,7 @@ async fn follow(
     let mut feed = session.namespace.subscribe();
     let snapshot = session.namespace.snapshot()?;
     let seq = snapshot.seq();
-    let status = session.streams.begin(&session.peer, &session.user);
+    let status = session.streams.begin(&session.peer, &session.user, feed.backlog());
     let dump = |part| Dump::new(snapshot.clone(), tag.clone(), filter.clone(), part);
     let sent = session.send(dump(Part::Whole)).await?;
     session.wire.status(Some(tag), Status::Ok, "streaming starts");
@@ -61,7 +61,7 @@ async fn follow(
     drop(snapshot);
     session.wire.flush().await?;
     feed.written(seq);
-    status.written(seq, feed.lag());
+    status.written(seq);
     let mut changes: Vec<Arc<Published>> = Vec::new();
     let mut noops = Noops::default();
     let mut heard = Instant::now();
@@ -72,7 +72,7 @@ async fn follow(
                 received?;
                 let last = write_changes(&mut session.wire, tag, seq, &mut changes).await?;
                 feed.written(last);
-                status.written(last, feed.lag());
+                status.written(last);
             }
             tag_of_noop = noops.passed() => {
                 // Everything before the barrier is in the feed by now: it goes out ahead of the OK.
@@ -80,7 +80,7 @@ async fn follow(
                 if !changes.is_empty() {
                     let last = write_changes(&mut session.wire, tag, seq, &mut changes).await?;
                     feed.written(last);
-                    status.written(last, feed.lag());
+                    status.written(last);
                 }
                 session.wire.status(Some(&tag_of_noop), Status::Ok, "Noop done");
                 session.wire.flush().await?;
