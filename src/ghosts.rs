@@ -20,6 +20,7 @@ use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::backends::{BackendError, Backends, Session};
 use crate::list::{Entry, MailboxName};
+use crate::net::live::Live;
 
 /// Suspicions that wait to be looked into; more are dropped, and the ghosts stay until an audit.
 const WAITING: usize = 1024;
@@ -60,7 +61,7 @@ pub struct Ghosts {
 
 impl Ghosts {
     /// Begins to look into suspicions.
-    pub fn start(namespace: Arc<dyn Namespace>, backends: Backends) -> Self {
+    pub fn start(namespace: Arc<dyn Namespace>, backends: Live<Backends>) -> Self {
         let (suspicions, received) = mpsc::channel(WAITING);
         let forgotten = Arc::<AtomicU64>::default();
         let sessions = HashMap::new();
@@ -84,7 +85,7 @@ impl Ghosts {
 
 struct Watch {
     namespace: Arc<dyn Namespace>,
-    backends: Backends,
+    backends: Live<Backends>,
     sessions: HashMap<String, (Session, Instant)>,
     forgotten: Arc<AtomicU64>,
 }
@@ -130,7 +131,7 @@ impl Watch {
         let control = self.control(name, &entry)?.ok_or_else(|| Kept::NoControl(server.clone()))?;
         let mut session = match self.sessions.remove(&server) {
             Some((session, since)) if since.elapsed() < KEPT => session,
-            _ => self.backends.open(&server).await?,
+            _ => self.backends.get().open(&server).await?,
         };
         let held = session.holds(name).await?;
         // Asked afterwards: had the backend lost its list while it answered, it would deny this one too.

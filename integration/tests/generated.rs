@@ -118,6 +118,23 @@ async fn commands_end_with_the_codes_of_sysexits() -> Result<()> {
 }
 
 #[tokio::test]
+async fn check_says_what_would_not_fit() -> Result<()> {
+    let ravenry = prepared().await?;
+    let imap = "[imap]\nlisten = [\"127.0.0.1:1\"]\nfrontends = [\"127.0.0.1:1\"]\nallow_plaintext = true\n";
+    ravenry.edit("[master]", &format!("{imap}[master]"))?;
+    let told = ravenry.cli(&["check"]).await?.success()?.stdout;
+    ensure!(!told.contains("descriptors"), "the defaults do not fit: {told}");
+    ravenry.edit("[imap]\n", "[imap]\nmax_sessions = 200000\n")?;
+    let told = ravenry.cli(&["check"]).await?.success()?.stdout;
+    ensure!(told.contains("warning: imap.max_sessions: ") && told.contains("[imap] 400001"), "{told}");
+    ensure!(
+        told.contains("the packaged unit allows 262144") && told.contains("LimitNOFILE=415744"),
+        "{told}"
+    );
+    ravenry.stop().await
+}
+
+#[tokio::test]
 async fn nothing_is_coloured_where_nobody_watches() -> Result<()> {
     let ravenry = prepared().await?;
     for args in [&["help"][..], &["wrong"], &["check"], &["check", "--live"], &["queue", "--help"]] {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use ravenry_integration::clients::Imap;
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::identity::Authority;
-use ravenry_integration::monitors::Monitors;
+use ravenry_integration::monitors::{Monitors, get};
 use ravenry_integration::murder::Plan;
 use ravenry_integration::ravenry::{Ravenry, Settings};
 use ravenry_integration::stage::{IMAP, Stage};
@@ -64,6 +64,10 @@ async fn what_is_wrong_changes_nothing_and_is_told() -> Result<()> {
         reloaded(&ravenry, 0).await.with_context(|| told.to_owned())?;
         let log = ravenry.log()?.split_off(logged);
         ensure!(log.contains("the configuration stays as it was") && log.contains(told), "{told}: {log}");
+        let seen = get(ravenry.metrics(), "/status.json").await?.1;
+        let seen: serde_json::Value = serde_json::from_str(&seen)?;
+        let why = seen["configuration"]["failed"].as_str().unwrap_or_default();
+        ensure!(why.contains(told), "{told}: the status says {why:?}");
         // The same for whoever asks and wants to know; the command line itself needs a configuration that can be read.
         if what != &file {
             let refused = ravenry.cli(&["reload"]).await?;
@@ -149,6 +153,16 @@ async fn what_can_change_changes_and_nobody_is_disturbed() -> Result<()> {
     let now = ravenry.status().await?["imap"].clone();
     ensure!(now["frontends"][0]["in_use"] == 5 && now["sessions"] == 7, "{now}");
     ensure!(Imap::connect(stage.imap()).await.is_err(), "the new limit counts");
+    // A limit of all sessions: more again, and fewer, and nobody who is there goes.
+    ravenry.edit("max_per_client = 7\n", "max_sessions = 8\n")?;
+    ravenry.cli(&["reload"]).await?.success()?;
+    let mut eighth = Imap::connect(stage.imap()).await?;
+    eighth.login("alice").await?;
+    ravenry.edit("max_sessions = 8\n", "max_sessions = 2\n")?;
+    ravenry.cli(&["reload"]).await?.success()?;
+    ensure!(Imap::connect(stage.imap()).await.is_err(), "fewer from now on");
+    eighth.run("NOOP").await?.ok()?;
+    drop(eighth);
 
     // What needs a restart is told, and counted, until the file says again what runs.
     ravenry.edit("[master]\n", "[master]\nconnections = 3\n")?;
@@ -156,6 +170,8 @@ async fn what_can_change_changes_and_nobody_is_disturbed() -> Result<()> {
     ensure!(told.contains("in force after a restart: master.connections\n"), "{told}");
     ensure!(ravenry.log()?.contains("in force only after a restart"), "{}", ravenry.log()?);
     ensure!(ravenry.scrape().await?.contains("ravenry_config_restart_needed 1\n"));
+    let told = ravenry.cli(&["status"]).await?.success()?.stdout;
+    ensure!(told.contains("in force after a restart: master.connections\n"), "{told}");
     ravenry.edit("[master]\nconnections = 3\n", "[master]\n")?;
     ravenry.edit(&one, &both)?;
     ravenry.signal("HUP").await?;
@@ -179,6 +195,54 @@ async fn what_can_change_changes_and_nobody_is_disturbed() -> Result<()> {
     after.sort_by_key(|(peer, _)| peer.to_string());
     ensure!(before.len() == 2 && before == after, "{streams} became {same}");
     drop((at_first, later));
+    stage.stop().await
+}
+
+/// What Ravenry says and decides by is read again too: its password at the master, and how much the guard lets pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_and_the_guard_change_while_the_murder_is_served() -> Result<()> {
+    let stage = Stage::start(Plan::chosen()?, "").await?;
+    let (murder, ravenry) = (&stage.murder, &stage.ravenry);
+    murder.create_user("alice", &murder.be1).await?;
+    let mut alice = murder.fe1.imap("alice").await?;
+
+    // Another password: the link that is there goes on, the next one is refused, and then let in again.
+    let file = ravenry.home().join("master-password");
+    let right = std::fs::read(&file)?;
+    std::fs::write(&file, "not the password any more")?;
+    ravenry.cli(&["reload"]).await?.success()?;
+    alice.create("INBOX.before").await?.ok()?;
+    ensure!(ravenry.status().await?["state"] == "following", "the reload cost the link");
+    stage.to_master.cut_all();
+    ravenry.wait_for_state("standing-in", SOON).await?;
+    // Cyrus says no only after 3 s, when nobody listens any more: what can be seen is that it lets nobody in.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    ensure!(ravenry.status().await?["master"]["connected"] == false, "the wrong password was taken");
+    alice.create("INBOX.meanwhile").await?.ok()?;
+    std::fs::write(&file, right)?;
+    ravenry.cli(&["reload"]).await?.success()?;
+    ravenry.wait_for_state("following", SOON).await?;
+
+    // Four deletes of the master's own, twice: within the guard's usual measure, and beyond a stricter one.
+    let mut master = murder.mm.mupdate().await?;
+    let names = |all: &str| all.chars().map(|c| format!("user.alice.{c}")).collect::<Vec<_>>();
+    for name in names("abcdefgh") {
+        master.activate(&name, &murder.be1.location(), "alice\tlrs\t").await?.ok()?;
+    }
+    ravenry.wait_for(SOON, "eight names more", |now| now["entries"] == 11).await?;
+    for name in names("abcd") {
+        master.delete(&name).await?.ok()?;
+    }
+    // alice, what she made, and the other four.
+    ravenry.wait_for(SOON, "four names gone", |now| now["entries"] == 7).await?;
+    ensure!(ravenry.status().await?["state"] == "following");
+    ravenry.edit("[admin]\n", "[guard]\nat_most = 3\n[admin]\n")?;
+    let told = ravenry.cli(&["reload"]).await?.success()?.stdout;
+    ensure!(told.contains("in force from now on: guard.at_most\n"), "{told}");
+    for name in names("efgh") {
+        master.delete(&name).await?.ok()?;
+    }
+    ravenry.wait_for_state("holding", SOON).await?;
     stage.stop().await
 }
 

@@ -54,6 +54,9 @@ pub struct Status {
     /// What was accepted and could not be placed yet.
     #[serde(default)]
     pub queue: Option<QueueStatus>,
+    /// What became of reloads.
+    #[serde(default)]
+    pub configuration: ConfigurationStatus,
     /// The last changes of state, the newest last.
     pub history: Vec<PassageStatus>,
     /// Of this program.
@@ -62,6 +65,26 @@ pub struct Status {
     pub started: u64,
     /// When this was said: ages are to be counted from here.
     pub now: u64,
+}
+
+/// The configuration, as far as it is not what the file says.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// Why the last reload changed nothing.
+    pub failed: Option<String>,
+    /// Keys that were changed since the start, and count only after a restart.
+    pub restart_needed: Vec<String>,
+}
+
+impl ConfigurationStatus {
+    /// In a line, if there is anything to know.
+    pub fn in_words(&self) -> Option<String> {
+        let failed = self.failed.as_ref().map(|why| format!("the last reload failed: {why}"));
+        let keys = self.restart_needed.join(", ");
+        let restart = (!keys.is_empty()).then(|| format!("in force after a restart: {keys}"));
+        let words: Vec<String> = failed.into_iter().chain(restart).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
 }
 
 /// The real master.
@@ -320,6 +343,9 @@ impl fmt::Display for Status {
         }
         if let Some(cause) = &self.store.poisoned {
             row("store", format!("FAILED: {cause}"))?;
+        }
+        if let Some(words) = self.configuration.in_words() {
+            row("configuration", words)?;
         }
         row("version", format!("{}, started {}", self.version, ago(self.started)))
     }

@@ -32,6 +32,15 @@ const HEARD_LATELY: Duration = Duration::from_secs(1);
 pub(super) struct Deliveries {
     pub(super) face: Face,
     pub(super) spool: Spool,
+    submission: Option<Submission>,
+}
+
+/// What they are changed to by a reload, read and judged.
+pub(super) struct Fresh {
+    lmtp: Lmtp,
+    upstream: UpstreamConfig,
+    submission: Option<UpstreamConfig>,
+    spool: spool::Options,
 }
 
 impl Deliveries {
@@ -47,10 +56,57 @@ impl Deliveries {
         let frontends = Frontends::new(lmtp.frontends.iter().map(String::as_str), upstream_config(lmtp)?);
         let namespace = Arc::new(authority.clone());
         let replay = Replay::new(frontends.clone(), namespace.clone(), naming(lmtp));
-        let submission = submission(&config.spool, lmtp)?;
-        spool.start(Ways { backends: Arc::new(replay), submission, route: route(authority) });
+        let to_submission = to_submission(&config.spool, lmtp)?;
+        let submission = config.spool.submission.as_deref().zip(to_submission);
+        let submission = submission.map(|(address, config)| Submission::new(address, config));
+        let reports = submission.clone().map(|host| Arc::new(host) as Arc<dyn Deliver>);
+        spool.start(Ways { backends: Arc::new(replay), submission: reports, route: route(authority) });
         let face = Face::new(face_config(lmtp, reload)?, frontends, namespace, spool.clone());
-        Ok(Some(Self { face, spool }))
+        Ok(Some(Self { face, spool, submission }))
+    }
+
+    /// What another configuration makes of them; nothing is changed yet.
+    pub(super) fn read(config: &Config) -> Result<Option<Fresh>, Failure> {
+        let Some(lmtp) = &config.lmtp else { return Ok(None) };
+        Ok(Some(Fresh {
+            lmtp: lmtp.clone(),
+            upstream: upstream_config(lmtp)?,
+            submission: to_submission(&config.spool, lmtp)?,
+            spool: spool_options(&config.spool, lmtp),
+        }))
+    }
+
+    /// Takes over what can change while messages are under way.
+    pub(super) fn change(&self, Fresh { lmtp, upstream, submission, spool }: Fresh) {
+        let frontends = self.face.frontends();
+        // What we call ourselves is part of what was begun with.
+        frontends.change(|old| UpstreamConfig {
+            servername: old.servername,
+            connections: old.connections,
+            ..upstream
+        });
+        frontends.replace(&lmtp.frontends);
+        if let (Some(host), Some(config)) = (&self.submission, submission) {
+            host.change(|old| UpstreamConfig { servername: old.servername, ..config });
+        }
+        self.spool.reconfigure(|old| spool::Options {
+            min_free_bytes: spool.min_free_bytes,
+            min_free_inodes: spool.min_free_inodes,
+            max_messages: spool.max_messages,
+            policy: spool.policy,
+            reporter: Reporter { host: old.reporter.host, from: spool.reporter.from },
+            ..old
+        });
+        self.face.change(|old| FaceConfig {
+            trusted: lmtp.trusted.clone(),
+            defer: lmtp.defer,
+            max_message: lmtp.max_message.get() as u64,
+            max_recipients: lmtp.max_recipients,
+            max_connections: lmtp.max_connections,
+            command_timeout: lmtp.command_timeout.get(),
+            data_timeout: lmtp.data_timeout.get(),
+            ..old
+        });
     }
 
     /// Listens where the configuration says, or goes on with the sockets that the service manager has for it.
@@ -189,12 +245,13 @@ pub(super) fn upstream_config(lmtp: &Lmtp) -> Result<UpstreamConfig, Failure> {
     })
 }
 
-/// Where reports go, if anywhere.
-fn submission(spool: &config::Spool, lmtp: &Lmtp) -> Result<Option<Arc<dyn Deliver>>, Failure> {
-    let Some(address) = &spool.submission else { return Ok(None) };
+/// How the host that takes reports is spoken with, if there is one.
+fn to_submission(spool: &config::Spool, lmtp: &Lmtp) -> Result<Option<UpstreamConfig>, Failure> {
+    if spool.submission.is_none() {
+        return Ok(None);
+    }
     let (user, password) = (&spool.submission_user, &spool.submission_password_file);
-    let config = guarded(lmtp, user, password, &spool.submission_tls_ca_file)?;
-    Ok(Some(Arc::new(Submission::new(address, config))))
+    guarded(lmtp, user, password, &spool.submission_tls_ca_file).map(Some)
 }
 
 /// The defaults, with a login and TLS where they are wanted.

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::onlooker::Onlooker;
+use super::onlooker::{Asking, Onlooker};
 use super::reach::reach;
 use super::reload::Reload;
 use super::service::socket;
@@ -36,13 +36,14 @@ impl ImapFace {
     pub(super) async fn start(
         config: &Config,
         authority: &Authority,
+        asking: Option<&Asking>,
         stop: watch::Receiver<bool>,
         reload: &mut Reload,
         sockets: &mut Activated,
     ) -> Result<Option<Self>, Failure> {
         let Some(imap) = &config.imap else { return Ok(None) };
         let identity = reload.tls(imap.certificate.as_ref(), imap.key.as_ref())?;
-        let onlooker = Onlooker::new(config, authority.clone())?;
+        let onlooker = Onlooker::new(asking, authority.clone());
         let proxy = Proxy::start(proxy_config(imap)?, identity, onlooker.clone());
         let mut listeners = listen(&imap.listen, Listening::Clear, sockets.take(socket::IMAP)).await?;
         listeners.extend(listen(&imap.listen_tls, Listening::Tls, sockets.take(socket::IMAPS)).await?);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::reach::reach;
 use super::{Failure, exit};
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::ghosts::Ghosts;
 use crate::imap::Observer;
 use crate::list::MailboxName;
+use crate::net::live::Live;
 use crate::net::secret::Secret;
 
 /// Counts, and looks into ghosts where `[backends]` says how.
@@ -22,12 +24,9 @@ pub(super) struct Onlooker {
 }
 
 impl Onlooker {
-    pub(super) fn new(config: &Config, authority: Authority) -> Result<Arc<Self>, Failure> {
-        let ghosts = match &config.backends {
-            None => None,
-            Some(asked) => Some(Ghosts::start(Arc::new(authority.clone()), backends(asked)?)),
-        };
-        Ok(Arc::new(Self { authority, ghosts, without_master: Mutex::default() }))
+    pub(super) fn new(asking: Option<&Asking>, authority: Authority) -> Arc<Self> {
+        let ghosts = asking.map(|asking| Ghosts::start(Arc::new(authority.clone()), asking.backends.clone()));
+        Arc::new(Self { authority, ghosts, without_master: Mutex::default() })
     }
 
     /// Ghosts that were taken off the list since the start.
@@ -38,6 +37,23 @@ impl Onlooker {
     /// Commands refused because somebody had no word from the mupdate master, by backend (`?` where that is not known).
     pub(super) fn without_master(&self) -> BTreeMap<String, u64> {
         self.without_master.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How backends are asked by whoever asks them, and what is made of their answers; clones are the same.
+#[derive(Clone)]
+pub(super) struct Asking {
+    pub(super) backends: Live<Backends>,
+    /// An older reservation that nobody holds is removed by an audit.
+    pub(super) reservations: Live<Duration>,
+}
+
+impl Asking {
+    /// `None` where no `[backends]` is configured.
+    pub(super) fn of(config: &Config) -> Result<Option<Self>, Failure> {
+        let Some(asked) = &config.backends else { return Ok(None) };
+        let reservations = Live::new(asked.reservations.get());
+        Ok(Some(Self { backends: Live::new(backends(asked)?), reservations }))
     }
 }
 

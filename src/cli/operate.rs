@@ -22,7 +22,7 @@ pub(super) fn reload(config: Result<Config, Failure>) -> Result<(), Failure> {
     let talk = Talk::at(&socket, Manner { json: false, yes: true });
     let asked = talk.ask(&Ask::Reload);
     let Reloaded { changed, restart } = asked.map_err(|failure| wrong.unwrap_or(failure))?;
-    println!("read again: the configuration, the users, the certificates");
+    println!("read again: the configuration, users, passwords, certificates");
     if !changed.is_empty() {
         println!("in force from now on: {}", changed.join(", "));
     }

@@ -1,4 +1,5 @@
-//! What `ravenry serve` reads again on SIGHUP and `ravenry reload`: its configuration, users, certificates with their keys.
+//! What `ravenry serve` reads again on SIGHUP and `ravenry reload`: its configuration, users, passwords, certificates with
+//! their keys.
 //!
 //! Everything is read and judged before anything is changed: a configuration of which a part cannot be used changes nothing.
 
@@ -9,16 +10,22 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
-use super::deliveries::Deliveries;
-use super::serve::unix;
+use super::deliveries::{self, Deliveries};
+use super::onlooker::{self, Asking};
+use super::serve::{guard, link_config, policy, unix};
 use super::service::Manager;
 use super::witnesses::{self, Witnesses};
-use super::{Failure, exit};
+use super::{Failure, exit, limits};
 use crate::admin::Reloaded;
-use crate::config::{Changes, Config, Keys, Severity};
+use crate::admin::status::ConfigurationStatus;
+use crate::authority::guard::Guard;
+use crate::authority::task::Authority;
+use crate::backends::Backends;
+use crate::config::{Changes, Config, Keys, Master, Severity};
 use crate::imap::{ImapConfig, Proxy};
-use crate::lmtp::FaceConfig;
+use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::{Server, ServerConfig};
+use crate::net::live::Live;
 use crate::net::sasl::server::Gate;
 use crate::net::tls::{Fresh, Identity};
 use crate::net::users::Users;
@@ -42,6 +49,12 @@ pub(super) struct Reload {
 /// What takes over new settings while it runs.
 pub(super) struct Running {
     pub(super) shadow: bool,
+    pub(super) authority: Authority,
+    pub(super) link: Live<LinkConfig>,
+    pub(super) guard: Live<Guard>,
+    pub(super) asking: Option<Asking>,
+    /// What is told of reloads.
+    pub(super) configuration: Live<ConfigurationStatus>,
     pub(super) server: Server,
     pub(super) deliveries: Option<Deliveries>,
     pub(super) proxy: Option<Proxy>,
@@ -54,7 +67,10 @@ struct Read {
     keys: Keys,
     users: Vec<Users>,
     certificates: Vec<Fresh>,
+    link: LinkConfig,
     witnesses: witnesses::Plan,
+    deliveries: Option<deliveries::Fresh>,
+    backends: Option<Backends>,
 }
 
 impl Reload {
@@ -101,33 +117,18 @@ impl Reload {
                 else => return,
             };
             manager.reloading();
-            let done = self.again(&mut running);
-            Metric::ConfigReloadSuccess.set(f64::from(u8::from(done.is_ok())));
-            let news = match &done {
-                Ok(reloaded) => {
-                    Metric::ConfigReloadTime.set(unix() as f64);
-                    Metric::ConfigRestartNeeded.set(reloaded.restart.len() as f64);
-                    tracing::info!(changed = ?reloaded.changed, "configuration, users and certificates read again");
-                    let restart = reloaded.restart.join(", ");
-                    (!restart.is_empty()).then(|| {
-                        tracing::warn!(keys = restart, "changed, and in force only after a restart");
-                        format!("in force after a restart: {restart}")
-                    })
-                }
-                Err(why) => {
-                    tracing::error!(%why, "the configuration stays as it was");
-                    Some(format!("the last reload failed: {why}"))
-                }
-            };
-            manager.reloaded(news);
+            let done = self.again(&mut running).await;
+            tell(&done, &running.configuration);
+            manager.reloaded();
             if let Some(reply) = reply {
                 let _ = reply.send(done);
             }
         }
     }
 
-    fn again(&mut self, running: &mut Running) -> Result<Reloaded, String> {
-        let Read { config, keys, users, certificates, witnesses } = self.read(running)?;
+    async fn again(&mut self, running: &mut Running) -> Result<Reloaded, String> {
+        let read = self.read(running)?;
+        let Read { config, keys, users, certificates, link, witnesses, deliveries, backends } = read;
         for ((_, gate), users) in self.gates.iter().zip(users) {
             gate.replace(users);
         }
@@ -135,10 +136,19 @@ impl Reload {
             identity.replace(fresh);
         }
         log::change(&config.log);
+        running.link.set(link);
         running.witnesses.watch(witnesses);
-        running.take(&config);
-        let Changes { live: changed, .. } = self.last.changes(&keys);
+        if let Some((running, fresh)) = running.deliveries.as_ref().zip(deliveries) {
+            running.change(fresh);
+        }
+        if let Some((asking, backends)) = running.asking.as_ref().zip(backends) {
+            asking.backends.set(backends);
+        }
+        running.take(&config).await;
         let Changes { restart, .. } = self.started.changes(&keys);
+        let Changes { live: mut changed, .. } = self.last.changes(&keys);
+        // Of a section that is new since the start, nothing is in force.
+        changed.retain(|key| !restart.contains(key));
         self.last = keys;
         Ok(Reloaded { changed, restart })
     }
@@ -158,32 +168,65 @@ impl Reload {
         let fresh = |identity: &Identity| identity.read_again().map_err(|error| error.to_string());
         let certificates = self.identities.iter().map(fresh).collect::<Result<_, _>>()?;
         let config = if running.shadow { config.without_faces() } else { config };
-        let witnesses = running.witnesses.plan(&config).map_err(|failure| failure.text)?;
-        Ok(Read { config, keys: Keys::of(&text), users, certificates, witnesses })
+        let config = limits::fit(config);
+        let unusable = |failure: Failure| failure.text;
+        let link = running.link_by(&config).map_err(unusable)?;
+        let witnesses = Witnesses::plan(&link, &config).map_err(unusable)?;
+        let deliveries = Deliveries::read(&config).map_err(unusable)?;
+        let backends = config.backends.as_ref().map(onlooker::backends).transpose().map_err(unusable)?;
+        let keys = Keys::of(&text);
+        Ok(Read { config, keys, users, certificates, link, witnesses, deliveries, backends })
+    }
+}
+
+/// Whoever watches learns what came of a reload.
+fn tell(done: &Result<Reloaded, String>, configuration: &Live<ConfigurationStatus>) {
+    Metric::ConfigReloadSuccess.set(f64::from(u8::from(done.is_ok())));
+    match done {
+        Ok(Reloaded { changed, restart }) => {
+            Metric::ConfigReloadTime.set(unix() as f64);
+            Metric::ConfigRestartNeeded.set(restart.len() as f64);
+            tracing::info!(?changed, "configuration, users, passwords and certificates read again");
+            if !restart.is_empty() {
+                let keys = restart.join(", ");
+                tracing::warn!(keys, "changed, and in force only after a restart");
+            }
+            configuration.set(ConfigurationStatus { failed: None, restart_needed: restart.clone() });
+        }
+        Err(why) => {
+            tracing::error!(%why, "the configuration stays as it was");
+            let restart_needed = configuration.get().restart_needed.clone();
+            configuration.set(ConfigurationStatus { failed: Some(why.clone()), restart_needed });
+        }
     }
 }
 
 impl Running {
+    /// The way to the master that we have, with the login, trust and patience that a configuration has for it. Another
+    /// master, and how many connections there are to it, need a restart.
+    fn link_by(&self, config: &Config) -> Result<LinkConfig, Failure> {
+        let running = self.link.get();
+        let address = running.address.clone();
+        let master = Master { address, connections: running.connections, ..config.master.clone() };
+        link_config(&Config { master, ..config.clone() })
+    }
+
     /// Takes over what can change while sessions go on.
-    fn take(&self, config: &Config) {
+    async fn take(&self, config: &Config) {
+        self.guard.set(guard(config));
+        self.authority.change(policy(config)).await;
+        if let (Some(asking), Some(backends)) = (&self.asking, &config.backends) {
+            asking.reservations.set(backends.reservations.get());
+        }
         let mupdate = &config.mupdate;
         self.server.change(|old| ServerConfig {
             login_timeout: mupdate.login_timeout.get(),
             write_stall: mupdate.write_stall.get(),
+            failed_login_delay: mupdate.failed_login_delay.get(),
+            max_connections: mupdate.max_connections,
+            max_unauthenticated: mupdate.max_unauthenticated,
             ..old
         });
-        if let (Some(deliveries), Some(lmtp)) = (&self.deliveries, &config.lmtp) {
-            deliveries.face.frontends().replace(&lmtp.frontends);
-            deliveries.face.change(|old| FaceConfig {
-                trusted: lmtp.trusted.clone(),
-                defer: lmtp.defer,
-                max_message: lmtp.max_message.get() as u64,
-                max_recipients: lmtp.max_recipients,
-                command_timeout: lmtp.command_timeout.get(),
-                data_timeout: lmtp.data_timeout.get(),
-                ..old
-            });
-        }
         if let (Some(proxy), Some(imap)) = (&self.proxy, &config.imap) {
             proxy.change(|old| ImapConfig {
                 frontends: imap.frontends.clone(),
@@ -191,6 +234,9 @@ impl Running {
                 login_timeout: imap.login_timeout.get(),
                 idle_timeout: imap.idle_timeout.get(),
                 drain: imap.drain.get(),
+                check_every: imap.check_every.get(),
+                frontend_silence: imap.frontend_silence.get(),
+                max_sessions: imap.max_sessions,
                 max_per_client: imap.max_per_client,
                 ..old
             });

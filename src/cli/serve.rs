@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::deliveries::Deliveries;
 use super::desk::{Desk, Window};
 use super::imap_face::ImapFace;
+use super::onlooker::Asking;
 use super::reload::{Reload, Running};
 use super::service::{self, Manager};
 use super::witnesses::Witnesses;
@@ -27,6 +28,7 @@ use crate::config::{Config, Mode, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::activated::Activated;
+use crate::net::live::Live;
 use crate::net::secret::Secret;
 use crate::net::tls::server_name;
 use crate::net::trust::Trust;
@@ -75,7 +77,7 @@ async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<()
         tracing::warn!("shadow mode: nobody is served and nothing is changed");
     }
     let (events, link_events) = mpsc::channel(64);
-    let to_master = link_config(&config)?;
+    let to_master = Live::new(link_config(&config)?);
     let link = MasterLink::spawn(to_master.clone(), events);
     let authority = Authority::spawn(store, Shadow::over(link, shadow), link_events, options(&config));
     let mut reload = Reload::new(path).map_err(|error| Failure::new(exit::CONFIG, error))?;
@@ -84,11 +86,14 @@ async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<()
         .map_err(|error| unavailable("threads for the murder's streams", &error))?;
     let deliveries = Deliveries::open(&config, &authority, &mut reload)?;
     let (stop, stopped) = watch::channel(false);
-    let imap = ImapFace::start(&config, &authority, stopped.clone(), &mut reload, &mut sockets).await?;
+    let asking = Asking::of(&config)?;
+    let (shown, told) = (asking.as_ref(), stopped.clone());
+    let imap = ImapFace::start(&config, &authority, shown, told, &mut reload, &mut sockets).await?;
     let clients = imap.as_ref().map(|face| face.clients.clone());
     let proxy = clients.as_ref().map(|clients| clients.proxy.clone());
-    let desk =
-        Desk::new(&config, authority.clone(), server.clone(), to_master.clone(), deliveries.clone(), clients);
+    let (link, murder) = (to_master.clone(), (authority.clone(), server.clone()));
+    let desk = Desk::new(&config, murder, link, asking.clone(), deliveries.clone(), clients);
+    let (guard, configuration) = desk.on_reload();
     let desk = Arc::new(desk.reloading_by(reloads));
     let window = Arc::new(Window::new(Desk::clone(&desk), recorder.clone()));
     let web = match config.metrics.as_ref().map(|metrics| metrics.listen) {
@@ -106,10 +111,20 @@ async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<()
     let control = tokio::spawn(async move { socket.serve(answering).await });
     let attending = tokio::spawn(manager.clone().attend(desk.clone(), window));
     let measuring = tokio::spawn(measure(desk, recorder));
-    let mut witnesses = Witnesses::new(to_master, authority.feed());
-    witnesses.watch(witnesses.plan(&config)?);
-    let running =
-        Running { shadow, server: server.clone(), deliveries: deliveries.clone(), proxy, witnesses };
+    let mut witnesses = Witnesses::new(authority.feed());
+    witnesses.watch(Witnesses::plan(&to_master.get(), &config)?);
+    let running = Running {
+        shadow,
+        authority: authority.clone(),
+        link: to_master,
+        guard,
+        asking,
+        configuration,
+        server: server.clone(),
+        deliveries: deliveries.clone(),
+        proxy,
+        witnesses,
+    };
     let reloading = tokio::spawn(reload.run(hangup, ordered, manager.clone(), running));
 
     let mut mail = JoinSet::new();
@@ -267,8 +282,13 @@ pub(super) fn guard(config: &Config) -> Guard {
 }
 
 fn options(config: &Config) -> Options {
+    let (max_unattended, shadow) = (config.max_unattended.get(), config.mode == Mode::Shadow);
+    Options { policy: policy(config), max_unattended, shadow }
+}
+
+pub(super) fn policy(config: &Config) -> Policy {
     let shadow = config.mode == Mode::Shadow;
-    let policy = Policy {
+    Policy {
         guard: guard(config),
         deadline: config.master.deadline.get(),
         short_deadline: config.master.short_deadline.get(),
@@ -279,8 +299,7 @@ fn options(config: &Config) -> Options {
         postpone: config.replay.postpone.get(),
         ghosts_per_day: config.backends.as_ref().map_or(0, |backends| backends.ghosts_per_day),
         ..Policy::default()
-    };
-    Options { policy, max_unattended: config.max_unattended.get(), shadow }
+    }
 }
 
 fn server_config(config: &Config, reload: &mut Reload) -> Result<ServerConfig, Failure> {

@@ -53,8 +53,6 @@ pub(super) struct Manager {
     say: Option<SyncSender<Say>>,
     ended: Arc<Mutex<Option<Receiver<()>>>>,
     ready: Arc<AtomicBool>,
-    /// What people should know of the last reload.
-    reload: Arc<Mutex<Option<String>>>,
 }
 
 impl Manager {
@@ -87,7 +85,7 @@ impl Manager {
 
     /// There is none.
     fn deaf() -> Self {
-        Self { say: None, ended: Arc::default(), ready: Arc::default(), reload: Arc::default() }
+        Self { say: None, ended: Arc::default(), ready: Arc::default() }
     }
 
     fn say(&self, what: Say) {
@@ -113,9 +111,8 @@ impl Manager {
         }
     }
 
-    /// It was read; what people should know of that, if there is anything.
-    pub(super) fn reloaded(&self, news: Option<String>) {
-        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = news;
+    /// It was read, whatever came of it.
+    pub(super) fn reloaded(&self) {
         if self.ready.load(Ordering::Relaxed) {
             self.say(Say::Ready);
         }
@@ -150,8 +147,7 @@ impl Manager {
         loop {
             tick.tick().await;
             let alive = view.alive();
-            let reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let words = in_words(&operator.status(), alive.as_ref().err(), reload.as_ref());
+            let words = in_words(&operator.status(), alive.as_ref().err());
             if words != told {
                 self.say(Say::Status(words.clone()));
                 told = words;
@@ -174,7 +170,7 @@ fn tell(what: &Say) -> std::io::Result<()> {
 }
 
 /// How things stand, in a line for `systemctl status`.
-fn in_words(status: &Status, stuck: Option<&String>, reload: Option<&String>) -> String {
+fn in_words(status: &Status, stuck: Option<&String>) -> String {
     let master = &status.master.address;
     let mut words = match status.state.as_str() {
         "following" => format!("following the master at {master}"),
@@ -194,7 +190,7 @@ fn in_words(status: &Status, stuck: Option<&String>, reload: Option<&String>) ->
             words.push_str(&format!("; {what}: {why}"));
         }
     }
-    if let Some(news) = reload {
+    if let Some(news) = status.configuration.in_words() {
         words.push_str(&format!("; {news}"));
     }
     // Not a second assignment: sd_notify(3) ends one at a line end.
@@ -253,14 +249,16 @@ mod tests {
     fn a_line_says_how_things_stand_and_is_one_line() {
         let mut now = status("standing-in", "the link\nended");
         (now.journal, now.conflicts) = (2, 1);
-        let words = in_words(&now, None, Some(&"the last reload failed: ravenry.toml:3:1: no".to_owned()));
+        now.configuration.failed = Some("ravenry.toml:3:1: no".into());
+        now.configuration.restart_needed = vec!["lmtp.listen".into()];
+        let words = in_words(&now, None);
         assert_eq!(
             words,
             "standing-in: the link ended; 2 names wait for the master; 1 conflicts; \
-             the last reload failed: ravenry.toml:3:1: no"
+             the last reload failed: ravenry.toml:3:1: no; in force after a restart: lmtp.listen"
         );
         now.reason = "x".repeat(2 * MAX_STATUS);
-        assert_eq!(in_words(&now, None, None).chars().count(), MAX_STATUS);
+        assert_eq!(in_words(&now, None).chars().count(), MAX_STATUS);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use ravenry_parsers::proxy::proxy_header;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
@@ -17,6 +18,7 @@ use super::frontends::{FrontendStatus, Frontends};
 use super::wire::{WireError, hang_up};
 use super::{Hangup, ImapConfig, Observer, Shared, login, session};
 use crate::net::live::Live;
+use crate::net::places::Places;
 use crate::net::stop::until;
 use crate::net::stream::Stream;
 
@@ -33,8 +35,9 @@ pub enum Listening {
 #[derive(Clone)]
 pub struct Proxy {
     shared: Live<Shared>,
-    max_sessions: usize,
-    sessions: Arc<Semaphore>,
+    sessions: Places,
+    /// How often the frontends are asked.
+    check_every: Live<Duration>,
     clients: Clients,
 }
 
@@ -81,37 +84,36 @@ impl Proxy {
             config.announce_clients,
             config.connect_deadline,
         ));
-        let (watched, every) = (Arc::downgrade(&frontends), config.check_every);
+        let check_every = Live::new(config.check_every);
+        let (watched, every) = (Arc::downgrade(&frontends), check_every.clone());
         tokio::spawn(async move {
-            let mut tick = tokio::time::interval(every);
-            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                tick.tick().await;
-                let Some(frontends) = watched.upgrade() else { return };
+            while let Some(frontends) = watched.upgrade() {
+                let began = Instant::now();
                 frontends.check().await;
+                drop(frontends);
+                tokio::time::sleep_until(began + *every.get()).await;
             }
         });
-        let max_sessions = config.max_sessions;
-        let sessions = Arc::new(Semaphore::new(max_sessions));
         Self {
             shared: Live::new(Shared { observer, config, tls, frontends, traffic: Arc::default() }),
-            max_sessions,
-            sessions,
+            sessions: Places::default(),
+            check_every,
             clients: Clients::default(),
         }
     }
 
     /// Connections, those that are logging in among them.
     pub fn sessions(&self) -> usize {
-        self.max_sessions - self.sessions.available_permits()
+        self.sessions.taken()
     }
 
     /// Who connects from now on is served with what `change` makes of the settings, its frontends among them; the
-    /// number of sessions and the way to the frontends stay.
+    /// way to the frontends stays.
     pub fn change(&self, change: impl FnOnce(ImapConfig) -> ImapConfig) {
         let Shared { observer, config, tls, frontends, traffic } = Shared::clone(&self.shared.get());
         let config = change(config);
         frontends.replace(&config.frontends);
+        self.check_every.set(config.check_every);
         self.shared.set(Shared { observer, config, tls, frontends, traffic });
     }
 
@@ -162,7 +164,7 @@ impl Proxy {
         listening: Listening,
         stop: &watch::Receiver<bool>,
     ) {
-        let Ok(turn) = self.sessions.clone().try_acquire_owned() else {
+        let Some(turn) = self.sessions.take(self.shared.get().config.max_sessions) else {
             tracing::warn!(peer = %address, "too many IMAP sessions: refused");
             sessions.spawn(hang_up(Stream::Plain(tcp), b"* BYE [UNAVAILABLE] Too many sessions\r\n"));
             return;

@@ -4,11 +4,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::knowledge::Directory;
@@ -22,6 +21,7 @@ use crate::authority::namespace::Namespace;
 use crate::net::activated::Passed;
 use crate::net::address::Listen;
 use crate::net::live::Live;
+use crate::net::places::Places;
 use crate::net::stop::until;
 use crate::net::stream::Stream;
 use crate::spool::Spool;
@@ -35,8 +35,7 @@ const STOP_BOUND: Duration = Duration::from_secs(5);
 pub struct Face {
     context: Context,
     config: Live<FaceConfig>,
-    connections: Arc<Semaphore>,
-    sessions: Arc<AtomicUsize>,
+    connections: Places,
 }
 
 /// Where a face listens.
@@ -94,20 +93,19 @@ impl Face {
         spool: Spool,
     ) -> Self {
         let directory = Directory::new(namespace, config.naming.clone());
-        let connections = Arc::new(Semaphore::new(config.max_connections));
         let config = Live::new(config);
         let context = Context { config: config.get(), frontends, directory, spool, tally: Tally::default() };
-        Self { context, config, connections, sessions: Arc::default() }
+        Self { context, config, connections: Places::default() }
     }
 
-    /// Who connects from now on is served with what `change` makes of the settings; the number of connections stays.
+    /// Who connects from now on is served with what `change` makes of the settings.
     pub fn change(&self, change: impl FnOnce(FaceConfig) -> FaceConfig) {
         self.config.set(change(FaceConfig::clone(&self.config.get())));
     }
 
     /// Clients that are connected now.
     pub fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
+        self.connections.taken()
     }
 
     /// What recipients were answered, since the start.
@@ -163,17 +161,15 @@ impl Face {
     fn begin(&self, sessions: &mut JoinSet<()>, stream: Stream, peer: Peer, stop: watch::Receiver<bool>) {
         let context = Context { config: self.config.get(), ..self.context.clone() };
         let wire = Wire::new(stream, context.config.command_timeout);
-        let Ok(connection) = self.connections.clone().try_acquire_owned() else {
+        let Some(connection) = self.connections.take(context.config.max_connections) else {
             tracing::warn!(peer = %peer.name, "too many connections");
             sessions.spawn(wire.close(Some((421, "4.3.2 Too many connections, try again later"))));
             return;
         };
-        let (face, name) = (self.clone(), peer.name.clone());
+        let name = peer.name.clone();
         sessions.spawn(async move {
             let _connection = connection;
-            face.sessions.fetch_add(1, Ordering::Relaxed);
             let hangup = Box::pin(Session::new(wire, context, peer).run(stop)).await;
-            face.sessions.fetch_sub(1, Ordering::Relaxed);
             match hangup {
                 Hangup::Quit | Hangup::Closed => {
                     tracing::debug!(peer = %name, %hangup, "connection ended");

@@ -1,6 +1,5 @@
 //! Handing reports to the submission host: as much SMTP as that takes (RFC 5321), from the null sender.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ravenry_parsers::lmtp::{self, Stuffer, put_line};
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 use super::replay::in_spool_form;
 use super::upstream::{Connection, Hello, Trouble, UpstreamConfig};
 use crate::authority::master::BoxFuture;
+use crate::net::live::Live;
 use crate::spool::{Attempt, Deliver, Reply, Verdict};
 
 /// For a connection, and for each command (RFC 5321 §4.5.3.2 asks for minutes).
@@ -16,27 +16,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// For the reply to the text.
 const END_PATIENCE: Duration = Duration::from_secs(300);
 
-/// A submission host.
+/// A submission host; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Submission {
     address: String,
-    config: Arc<UpstreamConfig>,
+    config: Live<UpstreamConfig>,
 }
 
 impl Submission {
     /// At `host:port`. Of the configuration only the name, the login and TLS count.
     pub fn new(address: &str, config: UpstreamConfig) -> Self {
-        let config = UpstreamConfig {
-            hello: Hello::Ehlo,
-            connect_timeout: PATIENCE,
-            reply_timeout: PATIENCE,
-            ..config
-        };
-        Self { address: address.to_owned(), config: Arc::new(config) }
+        Self { address: address.to_owned(), config: Live::new(patient(config)) }
+    }
+
+    /// From now on it is spoken with as `change` makes it.
+    pub fn change(&self, change: impl FnOnce(UpstreamConfig) -> UpstreamConfig) {
+        self.config.set(patient(change(UpstreamConfig::clone(&self.config.get()))));
     }
 
     async fn submit(&self, attempt: &Attempt) -> Result<Vec<lmtp::Reply>, Trouble> {
-        let mut connection = Connection::open(&self.address, &self.config).await?;
+        let mut connection = Connection::open(&self.address, &self.config.get()).await?;
         let body: &[u8] = if connection.offers.eight_bit_mime { b" BODY=8BITMIME" } else { b"" };
         let sender = attempt.envelope.sender.as_bytes();
         connection.ask("MAIL", &[b"MAIL FROM:<", sender, b">", body]).await?;
@@ -66,6 +65,10 @@ impl Submission {
         connection.quit().await;
         Ok(replies.into_iter().map(|reply| if reply.is_positive() { last.clone() } else { reply }).collect())
     }
+}
+
+fn patient(config: UpstreamConfig) -> UpstreamConfig {
+    UpstreamConfig { hello: Hello::Ehlo, connect_timeout: PATIENCE, reply_timeout: PATIENCE, ..config }
 }
 
 impl Deliver for Submission {

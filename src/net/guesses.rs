@@ -13,6 +13,8 @@ use lru::LruCache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::live::Live;
+
 /// So many wrong passwords are a mistake; more are guesses.
 const MISTAKES: u32 = 3;
 /// How many of a guessing source are heard at once. More than one, so that one client with a wrong password does
@@ -26,7 +28,7 @@ const SOURCES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Who guessed lately; clones are the same memory.
 #[derive(Clone, Debug)]
 pub struct Guesses {
-    delay: Duration,
+    delay: Live<Duration>,
     sources: Arc<Mutex<LruCache<IpAddr, Source>>>,
 }
 
@@ -48,7 +50,12 @@ pub struct Attempt {
 impl Guesses {
     /// Nobody guessed yet; a wrong password will be answered after `delay`.
     pub fn new(delay: Duration) -> Self {
-        Self { delay, sources: Arc::new(Mutex::new(LruCache::new(SOURCES))) }
+        Self { delay: Live::new(delay), sources: Arc::new(Mutex::new(LruCache::new(SOURCES))) }
+    }
+
+    /// From now on a wrong password is answered after `delay`.
+    pub fn answer_after(&self, delay: Duration) {
+        self.delay.set(delay);
     }
 
     /// A login begins.
@@ -89,7 +96,7 @@ impl Attempt {
     /// It was wrong: returns when that may be said.
     pub async fn wrong(self) {
         self.guesses.wrong(self.source);
-        tokio::time::sleep(self.guesses.delay).await;
+        tokio::time::sleep(*self.guesses.delay.get()).await;
     }
 }
 

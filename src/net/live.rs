@@ -12,6 +12,12 @@ impl<T> Clone for Live<T> {
     }
 }
 
+impl<T> From<T> for Live<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
 impl<T> Live<T> {
     /// Begins with a value.
     pub fn new(value: T) -> Self {

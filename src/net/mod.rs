@@ -7,6 +7,7 @@ mod attached;
 pub mod clock;
 pub mod guesses;
 pub mod live;
+pub mod places;
 pub mod random;
 pub mod sasl;
 pub mod secret;

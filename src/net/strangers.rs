@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 /// The strangers that are connected; clones are the same ones.
 #[derive(Clone, Debug)]
 pub struct Strangers {
-    most: usize,
     all: Arc<Mutex<All>>,
 }
 
 #[derive(Debug, Default)]
 struct All {
+    most: usize,
     next: u64,
     /// By age.
     places: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
@@ -37,7 +37,9 @@ pub struct Place {
 impl Strangers {
     /// Places for so many.
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), all: Arc::default() }
+        let strangers = Self { all: Arc::default() };
+        strangers.allow(most);
+        strangers
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -45,11 +47,16 @@ impl Strangers {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on there are places for so many.
+    pub fn allow(&self, most: usize) {
+        self.lock().most = most.max(1);
+    }
+
     /// Gives a place to somebody who has just connected.
     pub fn enter(&self, address: IpAddr) -> Place {
         let (keep, taken) = oneshot::channel();
         let mut all = self.lock();
-        while all.places.len() >= self.most {
+        while all.places.len() >= all.most {
             all.evict();
         }
         all.next += 1;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -12,11 +11,12 @@ use super::report::{self, Failure, MAX_RETURNED};
 use super::schedule::Outcome;
 use super::writer::Change;
 use super::{
-    Attempt, Body, Deliver, Destination, Handle, Message, Protocol, QueueId, Reply, Reporter, Route, Spool,
+    Attempt, Body, Deliver, Destination, Handle, Message, Options, Protocol, QueueId, Reply, Route, Spool,
     SpoolError, StoredBody, Verdict,
 };
 use crate::failpoint;
 use crate::list::MailboxName;
+use crate::net::live::Live;
 use crate::rules::{Rule, kept};
 use crate::telemetry::metric::Metric;
 
@@ -34,9 +34,7 @@ pub struct Ways {
 /// Everything that an attempt needs.
 pub(super) struct Courier {
     pub(super) ways: Ways,
-    pub(super) reporter: Reporter,
-    pub(super) expiry_ms: u64,
-    pub(super) patience: Duration,
+    pub(super) options: Live<Options>,
     /// Attempts whose outcome may be on its way to the disk.
     pub(super) settling: Semaphore,
 }
@@ -127,7 +125,7 @@ impl Courier {
             false => self.verdicts(&message, &text, &mine, destination).await,
         };
         let outcome = outcome(&verdicts);
-        let too_old = expired || now >= id.queued_unix_ms().saturating_add(self.expiry_ms);
+        let too_old = expired || now >= id.queued_unix_ms().saturating_add(self.options.get().policy.expiry);
         let fates = self.fates(&spool, &message, &text, destination, mine, verdicts, too_old, now).await;
         let left = fates.iter().any(|(_, fate)| matches!(fate, Fate::Waiting(_)));
         failpoint::reached("spool.replay.before-settle");
@@ -171,7 +169,7 @@ impl Courier {
             destination: destination.clone(),
             body: text.clone(),
         };
-        let verdicts = match tokio::time::timeout(self.patience, way.deliver(attempt)).await {
+        let verdicts = match tokio::time::timeout(self.options.get().patience, way.deliver(attempt)).await {
             Ok(verdicts) if verdicts.len() == recipients.len() => verdicts,
             Ok(_) => deferred("the attempt had no clear outcome"),
             Err(_) => deferred("the attempt took too long"),
@@ -258,7 +256,7 @@ impl Courier {
         {
             original.extend_from_slice(&part);
         }
-        let text = report::text(&self.reporter, message, failures, &original, now);
+        let text = report::text(&self.options.get().reporter, message, failures, &original, now);
         let queued =
             spool.enqueue_report(report::envelope(&message.envelope, now), Body::in_memory(text)).await;
         match &queued {

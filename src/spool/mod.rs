@@ -437,16 +437,21 @@ impl Spool {
         if self.handle.events.set(sender).is_err() {
             return;
         }
-        let options = &self.handle.shared.options;
         let courier = Courier {
             ways,
-            reporter: options.reporter.clone(),
-            expiry_ms: options.policy.expiry,
-            patience: options.patience,
+            options: self.handle.shared.options.clone(),
             settling: Semaphore::new(attempt::SETTLING),
         };
         let replay = Replay::new(&self.handle, courier, events);
         tokio::spawn(replay.run(Arc::downgrade(&self.handle)));
+    }
+
+    /// What comes, and what is tried, from now on goes by what `change` makes of the options: limits, times, who reports.
+    pub fn reconfigure(&self, change: impl FnOnce(Options) -> Options) {
+        let options = change(Options::clone(&self.handle.shared.options.get()));
+        let policy = options.policy;
+        self.handle.shared.options.set(options);
+        self.tell(Event::Policy(policy));
     }
 
     /// How things stand at each destination.

@@ -10,7 +10,7 @@ use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 use super::attempt::{Courier, Done};
-use super::schedule::{Decision, LaneStatus, Outcome, Schedule};
+use super::schedule::{Decision, LaneStatus, Outcome, Policy, Schedule};
 use super::shared::Shared;
 use super::{Destination, Handle, Message, QueueId, Wake};
 use crate::list::MailboxName;
@@ -36,6 +36,7 @@ pub(super) enum Event {
     /// What became of an attempt is known, and being written down.
     Settling(QueueId, Destination),
     Lanes(oneshot::Sender<Vec<LaneStatus>>),
+    Policy(Policy),
 }
 
 pub(super) struct Replay {
@@ -63,9 +64,9 @@ impl Replay {
         events: mpsc::UnboundedReceiver<Event>,
     ) -> Self {
         let shared = handle.shared.clone();
-        let epoch = ((shared.options.now_unix_ms)(), Instant::now());
+        let epoch = ((shared.options.get().now_unix_ms)(), Instant::now());
         Self {
-            schedule: Schedule::new(shared.options.policy, fastrand::u64(..)),
+            schedule: Schedule::new(shared.options.get().policy, fastrand::u64(..)),
             courier: Arc::new(courier),
             events,
             attempts: JoinSet::new(),
@@ -168,6 +169,7 @@ impl Replay {
             Event::Lanes(reply) => {
                 let _ = reply.send(self.schedule.lanes());
             }
+            Event::Policy(policy) => self.schedule.change(policy),
         }
     }
 
@@ -198,7 +200,7 @@ impl Replay {
 
     /// When what was queued a moment ago, or by a process that died a moment ago, is tried.
     fn later(&self) -> u64 {
-        self.now() + self.shared.options.policy.retry_min
+        self.now() + self.shared.options.get().policy.retry_min
     }
 
     fn add(&mut self, message: &Message, due: u64) {

@@ -9,6 +9,7 @@ use super::disk::{Disk, Room};
 use super::index::Index;
 use super::progress::Progress;
 use super::{Options, QueueId, SpoolError};
+use crate::net::live::Live;
 
 /// How long a look at the disk's free room is believed.
 const ROOM_AGE: Duration = Duration::from_millis(250);
@@ -17,7 +18,7 @@ const MORE_ROOM: u64 = 1 << 20;
 
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) options: Options,
+    pub(super) options: Live<Options>,
     index: Mutex<Index>,
     /// Changes that the disk did not take: what readers see, and what is written when it takes more. `None`:
     /// the message is forgotten.
@@ -47,7 +48,7 @@ impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options, index: Index, last_id: u64) -> Self {
         Self {
             disk,
-            options,
+            options: Live::new(options),
             index: Mutex::new(index),
             unwritten: Mutex::default(),
             poisoned: OnceLock::new(),
@@ -73,7 +74,7 @@ impl Shared {
 
     /// A number for a new message: the time in microseconds, or one more than the last.
     pub(super) fn next_id(&self) -> QueueId {
-        let now = (self.options.now_unix_ms)().saturating_mul(1000);
+        let now = (self.options.get().now_unix_ms)().saturating_mul(1000);
         let next = |last: u64| last.saturating_add(1).max(now);
         let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         QueueId(next(last.unwrap_or_else(|last| last)))
@@ -145,7 +146,7 @@ impl Shared {
         if let Some(cause) = self.poisoned() {
             return Err(SpoolError::Poisoned(cause.clone()));
         }
-        let (options, room) = (&self.options, self.room()?);
+        let (options, room) = (self.options.get(), self.room()?);
         let full = |why: String| Err(SpoolError::Full(why.into()));
         if room.bytes < options.min_free_bytes.saturating_add(len) {
             return full(format!("{} bytes are free on its disk", room.bytes));

@@ -229,6 +229,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Decides by another policy from now on: the same events, other limits. How long a caller is kept waiting stays: that
+    /// was promised to those who wait.
+    pub fn change(&mut self, policy: Policy) {
+        self.policy = Policy { patience: self.policy.patience, ..policy };
+    }
+
     /// A machine that has heard nothing yet.
     pub fn new(policy: Policy, restored: Restored) -> Self {
         Self {

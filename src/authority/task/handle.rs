@@ -178,6 +178,12 @@ impl Authority {
         taken.await.map_err(stopped)?
     }
 
+    /// Decides by another policy from now on. What is under way goes on.
+    pub async fn change(&self, policy: Policy) {
+        // A task that has ended decides nothing any more.
+        let _ = self.commands.send(Command::Policy(policy)).await;
+    }
+
     /// Puts a list in the place of ours that is not served, and serves it from now on. The error is a sentence for
     /// the operator.
     pub async fn believe(&self, loader: Loader, from: String) -> Result<(), String> {

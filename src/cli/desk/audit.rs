@@ -11,7 +11,6 @@ use crate::admin::{Audited, Fault, Finding};
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::backends::{Backends, Session};
-use crate::config::Config;
 use crate::list::{Entry, Held, Location, MailboxName, Text};
 use crate::store::{Ages, Snapshot};
 
@@ -20,34 +19,18 @@ const CHUNK: usize = 256 << 10;
 /// How many names are read between two signs of progress.
 const TELL_EVERY: u64 = 1_000;
 
-/// How backends are asked.
-pub(super) struct Audits {
-    backends: Backends,
-    servers: BTreeSet<String>,
-    /// An older reservation that nobody holds is removed.
-    reservations: Duration,
-}
-
-impl Audits {
-    pub(super) fn new(config: &Config) -> Option<Arc<Self>> {
-        let asked = config.backends.as_ref()?;
-        // What cannot be read was said by `ravenry check`, and when Ravenry was started.
-        let backends = crate::cli::onlooker::backends(asked).ok()?;
-        let servers = asked.addresses.keys().cloned().collect();
-        Some(Arc::new(Self { backends, servers, reservations: asked.reservations.get() }))
-    }
-}
-
 /// Sessions with every backend that answers.
 type Sessions = BTreeMap<String, Session>;
 
 struct Audit<'a> {
     desk: &'a Desk,
-    audits: Arc<Audits>,
+    asked: Arc<Backends>,
     replies: &'a Replies,
     fix: bool,
     done: Audited,
     ages: Ages,
+    /// An older reservation that nobody holds is removed.
+    reservations: Duration,
     /// Every backend answers: only then is what nobody holds held by nobody.
     all: bool,
 }
@@ -56,15 +39,18 @@ struct Audit<'a> {
 pub(super) async fn attend(desk: &Desk, fix: bool, replies: &Replies) -> Result<Audited, String> {
     let _turn = desk.turns.take("an audit")?;
     desk.needs_list(replies).await?;
-    let audits = desk.backends.clone().ok_or("there is no [backends] in the configuration")?;
+    let asking = desk.asking.clone().ok_or("there is no [backends] in the configuration")?;
+    let (asked, reservations) = (asking.backends.get(), *asking.reservations.get());
     desk.authority.barrier().await;
     let list = desk.authority.snapshot().map_err(|error| error.to_string())?;
     let ages = list.ages().clone();
     let named = blocking(move || servers(&list)).await?;
-    let mut audit = Audit { desk, audits, replies, fix, done: Audited::default(), ages, all: true };
+    let mut audit =
+        Audit { desk, asked, replies, fix, done: Audited::default(), ages, reservations, all: true };
     let mut sessions = Sessions::new();
-    for server in named.into_iter().chain(audit.audits.servers.clone()).collect::<BTreeSet<_>>() {
-        match audit.audits.backends.open(&server).await {
+    let configured = audit.asked.addresses.keys().cloned();
+    for server in named.into_iter().chain(configured).collect::<BTreeSet<_>>() {
+        match audit.asked.open(&server).await {
             Ok(session) => drop(sessions.insert(server, session)),
             Err(error) => {
                 audit.all = false;
@@ -147,7 +133,7 @@ impl Audit<'_> {
     fn objection(&self, age: Option<u64>) -> Option<&'static str> {
         match age {
             None => None,
-            Some(age) if age < self.audits.reservations.as_secs() => {
+            Some(age) if age < self.reservations.as_secs() => {
                 Some("it may be in use: see `backends.reservations`")
             }
             Some(_) if !self.all => Some("a backend does not answer: it may hold the name"),

@@ -49,7 +49,7 @@ pub(super) async fn attend(desk: &Desk, ask: ListAsk, session: Session) -> Resul
         ListAsk::Learn { from, dry } => {
             let _turn = desk.turns.take("learning a list")?;
             let address = if from.contains(':') { from } else { format!("{from}:{MUPDATE_PORT}") };
-            let link = desk.link.at(address.clone()).map_err(|error| format!("{address}: {error}"))?;
+            let link = desk.link.get().at(address.clone()).map_err(|error| format!("{address}: {error}"))?;
             let source = Source::Server(Box::new(plan::open(&link).await?));
             in_json(take_in(desk, source, address, dry, &session.replies).await?)
         }
@@ -184,7 +184,7 @@ async fn take_in(
         }
         return Ok(taken);
     }
-    let guard = desk.guard;
+    let guard = *desk.guard.get();
     let plan =
         blocking(move || planner.finish(Intent::Import, guard).map_err(|error| error.to_string())).await?;
     let (added, kept): (Vec<_>, Vec<_>) = plan.steps.into_iter().partition(|step| step.act == Act::Add);

@@ -29,7 +29,6 @@ mod task;
 mod turn;
 mod view;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -37,10 +36,11 @@ use tokio::sync::oneshot;
 
 use super::deliveries::Deliveries;
 use super::imap_face::Clients;
+use super::onlooker::Asking;
 use super::reload::Reloads;
 use super::serve::{guard, unix};
 use crate::admin::server::{Operator, Replies, Session};
-use crate::admin::status::{Status, span};
+use crate::admin::status::{ConfigurationStatus, Status, span};
 use crate::admin::{Ask, ConflictsAsk, Keep};
 use crate::authority::guard::Guard;
 use crate::authority::machine::State;
@@ -49,8 +49,8 @@ use crate::authority::task::{Authority, Order};
 use crate::config::{Config, Mode};
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::Server;
+use crate::net::live::Live;
 use crate::spool::Spool;
-use audit::Audits;
 use turn::Turns;
 pub(super) use view::Window;
 
@@ -64,9 +64,10 @@ pub(super) struct Desk {
     master_address: String,
     started: u64,
     turns: Turns,
-    link: Arc<LinkConfig>,
-    guard: Guard,
-    backends: Option<Arc<Audits>>,
+    link: Live<LinkConfig>,
+    guard: Live<Guard>,
+    asking: Option<Asking>,
+    configuration: Live<ConfigurationStatus>,
     shadow: bool,
     reloads: Option<Reloads>,
 }
@@ -74,16 +75,17 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(
         config: &Config,
-        authority: Authority,
-        server: Server,
-        link: LinkConfig,
+        (authority, server): (Authority, Server),
+        link: Live<LinkConfig>,
+        asking: Option<Asking>,
         deliveries: Option<Deliveries>,
         clients: Option<Clients>,
     ) -> Self {
         Self {
-            link: Arc::new(link),
-            guard: guard(config),
-            backends: Audits::new(config),
+            link,
+            guard: Live::new(guard(config)),
+            asking,
+            configuration: Live::new(ConfigurationStatus::default()),
             authority,
             server,
             deliveries,
@@ -94,6 +96,11 @@ impl Desk {
             shadow: config.mode == Mode::Shadow,
             reloads: None,
         }
+    }
+
+    /// What a reload changes of it: how much a person has to confirm, and what is told of the configuration.
+    pub(super) fn on_reload(&self) -> (Live<Guard>, Live<ConfigurationStatus>) {
+        (self.guard.clone(), self.configuration.clone())
     }
 
     /// Whom to ask for the configuration to be read again.

@@ -41,7 +41,7 @@ pub(super) async fn make(desk: &Desk, wanted: For, replies: &Replies) -> Result<
     };
     let store = desk.authority.store().clone();
     let mut planner = Planner::begin(&store).map_err(|error| error.to_string())?;
-    let mut listing = open(&desk.link).await?;
+    let mut listing = open(&desk.link.get()).await?;
     let master = listing.identity().clone();
     if !master.is_master() {
         return Err(format!("{} is not a master, but a slave: {}", master.servername, master.role));
@@ -57,7 +57,7 @@ pub(super) async fn make(desk: &Desk, wanted: For, replies: &Replies) -> Result<
     }
     // What was under way while the list was read is in ours now, if it came to anything.
     desk.authority.barrier().await;
-    let guard = desk.guard;
+    let guard = *desk.guard.get();
     let plan = tokio::task::spawn_blocking(move || planner.finish(intent, guard))
         .await
         .map_err(|error| error.to_string())?

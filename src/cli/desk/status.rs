@@ -2,8 +2,8 @@
 
 use super::{Desk, unix};
 use crate::admin::status::{
-    ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus, PassageStatus,
-    QueueStatus, Status, StoreStatus, StreamStatus,
+    ConfigurationStatus, ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus,
+    PassageStatus, QueueStatus, Status, StoreStatus, StreamStatus,
 };
 use crate::authority::task::Standing;
 use crate::cli::imap_face::Clients;
@@ -61,6 +61,7 @@ pub(super) fn status(desk: &Desk) -> Status {
         queue: desk.deliveries.as_ref().map(|deliveries| queue(&deliveries.spool)),
         lmtp: desk.deliveries.as_ref().map(|deliveries| lmtp(&deliveries.face)),
         imap: desk.clients.as_ref().map(imap),
+        configuration: ConfigurationStatus::clone(&desk.configuration.get()),
         history: standing
             .history
             .into_iter()

@@ -22,7 +22,7 @@ pub(super) async fn reseed(desk: &Desk, removals: Option<u64>, replies: &Replies
     let _turn = desk.turns.take("a reseed")?;
     let planned = plan::make(desk, For::Reseed, replies).await?;
     let (lost, entries) = (planned.summary.removals_at_master, planned.plan.entries.max(planned.plan.listed));
-    if desk.guard.trips(lost, entries) && removals != Some(lost) {
+    if desk.guard.get().trips(lost, entries) && removals != Some(lost) {
         return Err(match removals {
             Some(said) => {
                 format!("the master would lose {lost} names, not {said}: see `ravenry plan --for reseed`")

@@ -170,6 +170,36 @@ async fn a_host_that_is_not_as_configured_is_told_nothing_and_costs_no_report() 
     assert!(!heard.iter().any(|line| line.contains(&secret)), "the password went out: {heard:?}");
 }
 
+/// A reload has another password for both ways.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_can_be_changed_while_it_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let (address, _) = host(dir.path(), false).await;
+    let authority = dir.path().join("ca.crt");
+    let right = config(Some(&authority), Some(("mailer", "secret")));
+    let submission =
+        Submission::new(&address.to_string(), config(Some(&authority), Some(("mailer", "wrong"))));
+    let running: &dyn Deliver = &submission.clone();
+    assert!(matches!(deliver(running, &["sender@x"]).await[..], [Verdict::Deferred(_)]));
+    submission.change(|old| UpstreamConfig { login: right.login.clone(), ..old });
+    assert!(matches!(deliver(running, &["sender@x"]).await[..], [Verdict::Delivered(_)]));
+
+    let dir = tempfile::tempdir().unwrap();
+    let frontend = strict_frontend(&dir).await;
+    let authority = dir.path().join("ca.crt");
+    let address = frontend.address.to_string();
+    let pool = Frontends::new([address.as_str()], config(Some(&authority), Some(("proxy", "wrong"))));
+    let replay = Replay::new(pool.clone(), List::of(&["user.alice"], true), Naming::default());
+    assert!(matches!(deliver(&replay, &["alice"]).await[..], [Verdict::Deferred(_)]));
+    let right = config(Some(&authority), Some(("proxy", "secret")));
+    pool.change(|old| UpstreamConfig { login: right.login, ..old });
+    let back = Arc::new(tokio::sync::Notify::new());
+    let (told, watching) = (back.clone(), pool.clone());
+    tokio::spawn(async move { watching.watch(move || told.notify_one()).await });
+    back.notified().await;
+    assert!(matches!(deliver(&replay, &["alice"]).await[..], [Verdict::Delivered(_)]));
+}
+
 /// What came in clear behind the 220 must not be taken for an answer under TLS.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_behind_starttls_are_not_believed() {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::UpstreamConfig;
 use super::connection::{Connection, Trouble};
+use crate::net::live::Live;
 
 /// What a connection is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,7 +160,7 @@ fn unix() -> u64 {
 /// All frontends; clones are the same ones.
 #[derive(Clone)]
 pub struct Frontends {
-    pub(super) config: Arc<UpstreamConfig>,
+    pub(super) config: Live<UpstreamConfig>,
     pub(super) all: Arc<watch::Sender<Arc<[Arc<Frontend>]>>>,
     /// Where to begin among those that are equally busy.
     turn: Arc<AtomicUsize>,
@@ -170,7 +171,13 @@ impl Frontends {
     pub fn new<'a>(addresses: impl IntoIterator<Item = &'a str>, config: UpstreamConfig) -> Self {
         let all = addresses.into_iter().map(|address| Arc::new(Frontend::new(address, config.connections)));
         let all = Arc::new(watch::Sender::new(all.collect()));
-        Self { all, config: Arc::new(config), turn: Arc::default() }
+        Self { all, config: Live::new(config), turn: Arc::default() }
+    }
+
+    /// From now on frontends are spoken with as `change` makes it; connections that are open stay. How many there may be
+    /// counts for frontends that are new.
+    pub fn change(&self, change: impl FnOnce(UpstreamConfig) -> UpstreamConfig) {
+        self.config.set(change(UpstreamConfig::clone(&self.config.get())));
     }
 
     /// From now on mail goes to these. Those that were there before go on as they are; what is under way at others ends
@@ -179,7 +186,7 @@ impl Frontends {
         let old = self.all();
         let frontend = |address: &String| {
             let known = old.iter().find(|frontend| *frontend.address == **address);
-            known.cloned().unwrap_or_else(|| Arc::new(Frontend::new(address, self.config.connections)))
+            known.cloned().unwrap_or_else(|| Arc::new(Frontend::new(address, self.config.get().connections)))
         };
         self.all.send_replace(addresses.iter().map(frontend).collect());
     }
@@ -226,7 +233,7 @@ impl Frontends {
                 return Err(format!("{}: all its connections are in use", frontend.address));
             };
             while let Some((mut connection, since)) = { frontend.idle().pop() } {
-                if since.elapsed() < self.config.idle && connection.is_quiet().await {
+                if since.elapsed() < self.config.get().idle && connection.is_quiet().await {
                     tried.push(frontend.address.clone());
                     return Ok(Lease::new(frontend, connection, true, permits));
                 }
@@ -256,8 +263,8 @@ impl Frontends {
 
     async fn permits(&self, frontend: &Frontend, purpose: Purpose) -> Option<Permits> {
         let patience = match purpose {
-            Purpose::Fresh => self.config.reply_timeout,
-            Purpose::Replay => self.config.delivery_timeout,
+            Purpose::Fresh => self.config.get().reply_timeout,
+            Purpose::Replay => self.config.get().delivery_timeout,
         };
         let acquired = tokio::time::timeout(patience, async {
             let replay = match purpose {
@@ -270,7 +277,7 @@ impl Frontends {
     }
 
     async fn open(&self, frontend: &Frontend) -> Result<Connection, Trouble> {
-        let connection = Connection::open(&frontend.address, &self.config).await?;
+        let connection = Connection::open(&frontend.address, &self.config.get()).await?;
         frontend.largest.store(connection.offers.size.unwrap_or(0), Ordering::Relaxed);
         Ok(connection)
     }

@@ -47,7 +47,7 @@ impl Frontends {
                 () = tokio::time::sleep(pause) => {}
                 () = frontend.suspected.notified() => {}
             }
-            for old in frontend.stale(self.config.idle) {
+            for old in frontend.stale(self.config.get().idle) {
                 old.quit().await;
             }
             let was_up = frontend.is_up();
@@ -56,11 +56,15 @@ impl Frontends {
                     if frontend.mark_up() {
                         back();
                     }
-                    pause = self.config.probe;
+                    pause = self.config.get().probe;
                 }
                 Err(trouble) => {
                     frontend.mark_down(&trouble.to_string());
-                    pause = if was_up { IMPATIENT } else { (pause * 2).clamp(IMPATIENT, self.config.probe) };
+                    pause = if was_up {
+                        IMPATIENT
+                    } else {
+                        (pause * 2).clamp(IMPATIENT, self.config.get().probe)
+                    };
                 }
             }
         }

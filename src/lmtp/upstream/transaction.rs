@@ -87,7 +87,7 @@ impl Frontends {
                         stuffer: Stuffer::default(),
                         accepted,
                         sent: 0,
-                        delivery_timeout: self.config.delivery_timeout,
+                        delivery_timeout: self.config.get().delivery_timeout,
                     };
                     return Begun::Open(Box::new(transaction), heard);
                 }

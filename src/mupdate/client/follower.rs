@@ -13,6 +13,7 @@ use super::connection::{Connection, LinkError, entry_of, name_of, unexpected};
 use super::pool::Pool;
 use crate::authority::master::{LinkEpoch, LinkEvent, Lost};
 use crate::list::{Entry, MailboxName};
+use crate::net::live::Live;
 
 /// Names handed on at a time.
 const BATCH: usize = 1000;
@@ -22,7 +23,7 @@ pub(super) type BarrierRequest = oneshot::Sender<Result<(), Lost>>;
 
 /// Keeps the stream up.
 pub(super) struct Follower {
-    config: Arc<LinkConfig>,
+    config: Live<LinkConfig>,
     pool: Arc<Pool>,
     events: mpsc::Sender<LinkEvent>,
     requests: mpsc::Receiver<BarrierRequest>,
@@ -84,7 +85,7 @@ struct Following {
 
 impl Follower {
     pub(super) fn new(
-        config: Arc<LinkConfig>,
+        config: Live<LinkConfig>,
         pool: Arc<Pool>,
         events: mpsc::Sender<LinkEvent>,
         requests: mpsc::Receiver<BarrierRequest>,
@@ -95,7 +96,7 @@ impl Follower {
 
     /// Runs until nobody listens to the events.
     pub(super) async fn run(mut self) {
-        let mut backoff = self.config.backoff;
+        let mut backoff = self.config.get().backoff;
         loop {
             self.epoch.0 += 1;
             let began = Instant::now();
@@ -106,16 +107,16 @@ impl Follower {
                 return;
             }
             self.refuse_waiting();
-            if restarted || began.elapsed() > self.config.backoff_max {
-                backoff = self.config.backoff;
+            if restarted || began.elapsed() > self.config.get().backoff_max {
+                backoff = self.config.get().backoff;
             }
             if !restarted {
                 let jitter = 0.5 + fastrand::f64() / 2.0;
                 tokio::select! {
                     () = tokio::time::sleep(backoff.mul_f64(jitter)) => {}
-                    () = self.restart.notified() => backoff = self.config.backoff,
+                    () = self.restart.notified() => backoff = self.config.get().backoff,
                 }
-                backoff = (backoff * 2).min(self.config.backoff_max);
+                backoff = (backoff * 2).min(self.config.get().backoff_max);
             }
         }
     }
@@ -127,9 +128,10 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> End {
-        let patience = self.config.connect_deadline;
+        let config = self.config.get();
+        let patience = config.connect_deadline;
         let opened = tokio::select! {
-            opened = tokio::time::timeout(patience, Connection::open(&self.config)) => opened,
+            opened = tokio::time::timeout(patience, Connection::open(&config)) => opened,
             () = self.restart.notified() => return End::Restarted,
         };
         let mut connection = match opened {
@@ -183,8 +185,8 @@ impl Follower {
             }
             following.hand_on(&self.events).await?;
             following.start_noop().await?;
-            let silence = self.config.silence.max(self.last_dump * 3);
-            let (due, asked) = following.deadline(silence, self.config.ping);
+            let silence = self.config.get().silence.max(self.last_dump * 3);
+            let (due, asked) = following.deadline(silence, self.config.get().ping);
             tokio::select! {
                 filled = following.connection.fill() => {
                     filled?;

@@ -31,6 +31,7 @@ use tokio_rustls::rustls::pki_types::InvalidDnsNameError;
 
 use crate::authority::master::{BoxFuture, LinkEvent, Lost, Master, MasterReply};
 use crate::authority::write::Write;
+use crate::net::live::Live;
 use crate::net::secret::Secret;
 use crate::net::tls::server_name;
 
@@ -103,14 +104,15 @@ pub struct MasterLink {
 }
 
 impl MasterLink {
-    /// Starts following. What happens is told through `events`; when nobody listens there any more, the
+    /// Starts following. A configuration that changes counts for connections that are opened from then on, but for the
+    /// number of those that carry writes. What happens is told through `events`; when nobody listens there any more, the
     /// link ends.
-    pub fn spawn(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Self {
-        let config = Arc::new(config);
+    pub fn spawn(config: impl Into<Live<LinkConfig>>, events: mpsc::Sender<LinkEvent>) -> Self {
+        let config = config.into();
         let (barriers, requests) = mpsc::channel(1024);
         let restart = Arc::new(tokio::sync::Notify::new());
         let pool = pool::Pool::new(config.clone());
-        let forward = Arc::new(forward::Forward::new(&config, pool.clone()));
+        let forward = Arc::new(forward::Forward::new(&config.get(), pool.clone()));
         let follower = follower::Follower::new(config, pool, events, requests, restart.clone());
         let task = tokio::spawn(follower.run());
         Self { forward, barriers, restart, task }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::LinkConfig;
 use super::connection::Connection;
 use super::line::{DEPTH, Line};
+use crate::net::live::Live;
 
 /// How long after a failure no connection is opened that nobody waits for.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The connections.
 #[derive(Debug)]
 pub(super) struct Pool {
-    config: Arc<LinkConfig>,
+    config: Live<LinkConfig>,
     book: Mutex<Book>,
     /// A connection was opened, or could not be.
     changed: Notify,
@@ -64,7 +65,7 @@ impl Drop for Busy {
 }
 
 impl Pool {
-    pub(super) fn new(config: Arc<LinkConfig>) -> Arc<Self> {
+    pub(super) fn new(config: Live<LinkConfig>) -> Arc<Self> {
         Arc::new(Self { config, book: Mutex::default(), changed: Notify::new() })
     }
 
@@ -82,7 +83,7 @@ impl Pool {
 
     /// Opens what is to be ready before the first write.
     pub(super) fn prepare(self: &Arc<Self>) {
-        self.open_ahead(&mut self.book(), self.config.ready);
+        self.open_ahead(&mut self.book(), self.config.get().ready);
     }
 
     /// A connection for one more write, once one is open. The error says why none could be opened.
@@ -107,7 +108,7 @@ impl Pool {
                     {
                         return Err(why.clone());
                     }
-                    _ => self.open_ahead(&mut book, self.config.ready.max(1)),
+                    _ => self.open_ahead(&mut book, self.config.get().ready.max(1)),
                 }
                 if let Some(line) = least {
                     return Ok(Busy { pool: self.clone(), line, ended: false });
@@ -120,7 +121,7 @@ impl Pool {
 
     /// Sees to it that so many connections have room, or will.
     fn open_ahead(self: &Arc<Self>, book: &mut Book, ready: usize) {
-        let most = self.config.connections.max(1);
+        let most = self.config.get().connections.max(1);
         let failed = |at: &Instant| at.elapsed() < PAUSE;
         let pausing = !book.open.is_empty() && book.failed.as_ref().is_some_and(|(at, _)| failed(at));
         let with_room = book.open.iter().filter(|line| line.load() < DEPTH).count();
@@ -132,8 +133,9 @@ impl Pool {
 
     /// Opens a connection and works it.
     async fn open(self: Arc<Self>, round: u64) {
-        let bound = self.config.connect_deadline;
-        let opened = match timeout(bound, Connection::open(&self.config)).await {
+        let config = self.config.get();
+        let bound = config.connect_deadline;
+        let opened = match timeout(bound, Connection::open(&config)).await {
             Ok(opened) => opened.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no connection within {} ms", bound.as_millis())),
         };

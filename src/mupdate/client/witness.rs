@@ -17,6 +17,7 @@ use super::LinkConfig;
 use super::connection::{Connection, LinkError, entry_of, unexpected};
 use crate::authority::feed::{Feed, FeedError, Published, Subscription};
 use crate::list::{Entry, EntryState};
+use crate::net::live::Live;
 
 /// How long a writer waits for one frontend. Twenty users who rename at once are some eighty changes, and a slave
 /// stores a change in one to three milliseconds.
@@ -34,7 +35,7 @@ const BATCH: usize = 4096;
 /// Watches one frontend until the feed ends.
 #[derive(Debug)]
 pub struct Witness {
-    config: LinkConfig,
+    config: Live<LinkConfig>,
     feed: Feed,
 }
 
@@ -53,38 +54,39 @@ enum End {
 
 impl Witness {
     /// A witness at the slave that `config` leads to.
-    pub fn new(config: LinkConfig, feed: Feed) -> Self {
-        Self { config, feed }
+    pub fn new(config: impl Into<Live<LinkConfig>>, feed: Feed) -> Self {
+        Self { config: config.into(), feed }
     }
 
     /// Looks on, whatever happens to the connection. Drop the future to end it.
     pub async fn run(self) {
-        let mut backoff = self.config.backoff;
+        let mut backoff = self.config.get().backoff;
         let mut told = false;
         loop {
             let began = Instant::now();
             let Err(end) = self.look_on().await;
-            let long = began.elapsed() > self.config.backoff_max;
+            let long = began.elapsed() > self.config.get().backoff_max;
             if long || !told {
-                tracing::warn!(frontend = %self.config.address, why = %end, "no word of what a frontend has stored");
+                tracing::warn!(frontend = %self.config.get().address, why = %end, "no word of what a frontend has stored");
             }
             told = true;
             if long {
-                backoff = self.config.backoff;
+                backoff = self.config.get().backoff;
             }
             sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            backoff = (backoff * 2).min(self.config.backoff_max);
+            backoff = (backoff * 2).min(self.config.get().backoff_max);
         }
     }
 
     async fn look_on(&self) -> Result<std::convert::Infallible, End> {
-        let patience = self.config.connect_deadline;
-        let opened = timeout(patience, Connection::open(&self.config)).await;
+        let config = self.config.get();
+        let patience = config.connect_deadline;
+        let opened = timeout(patience, Connection::open(&config)).await;
         let mut connection = opened.map_err(|_| End::Silent(patience))??;
         if connection.identity().is_master() {
             return Err(End::NoSlave);
         }
-        tracing::info!(frontend = %self.config.address, "it tells what it has stored");
+        tracing::info!(frontend = %config.address, "it tells what it has stored");
         let mut feed = self.feed.subscribe_within(BOUND);
         // What was said before is not waited for.
         feed.written(0);
@@ -116,8 +118,9 @@ impl Witness {
         let until = Instant::now() + GIVE_UP;
         let mut newer = Vec::new();
         loop {
-            let asked = timeout(self.config.silence, find(connection, awaited)).await;
-            let found = asked.map_err(|_| End::Silent(self.config.silence))??;
+            let silence = self.config.get().silence;
+            let asked = timeout(silence, find(connection, awaited)).await;
+            let found = asked.map_err(|_| End::Silent(silence))??;
             feed.drain(&mut newer)?;
             pending.extend(newer.drain(..));
             let mut later = pending.iter().filter(|change| change.seq >= awaited.seq);
@@ -126,7 +129,7 @@ impl Witness {
                 return Ok(());
             }
             if Instant::now() > until {
-                tracing::debug!(frontend = %self.config.address, name = %awaited.name, "not seen there");
+                tracing::debug!(frontend = %self.config.get().address, name = %awaited.name, "not seen there");
                 return Ok(());
             }
             sleep(AGAIN).await;

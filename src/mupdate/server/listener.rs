@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::dump::Bulk;
@@ -17,6 +17,7 @@ use crate::authority::feed::Backlog;
 use crate::authority::namespace::Namespace;
 use crate::net::guesses::Guesses;
 use crate::net::live::Live;
+use crate::net::places::Places;
 use crate::net::stop::until;
 use crate::net::strangers::{Place, Strangers};
 use crate::net::stream::Stream;
@@ -95,7 +96,7 @@ pub struct Server {
     namespace: Arc<dyn Namespace>,
     streams: Streams,
     removals: Removals,
-    connections: Arc<Semaphore>,
+    connections: Places,
     strangers: Strangers,
     guesses: Guesses,
 }
@@ -103,7 +104,6 @@ pub struct Server {
 impl Server {
     /// A server that answers from this namespace. Fails only where the system gives no threads.
     pub fn new(config: ServerConfig, namespace: Arc<dyn Namespace>) -> std::io::Result<Self> {
-        let connections = Arc::new(Semaphore::new(config.max_connections));
         let strangers = Strangers::new(config.max_unauthenticated);
         let guesses = Guesses::new(config.failed_login_delay);
         let streams = Streams::new(Bulk::start()?);
@@ -112,15 +112,18 @@ impl Server {
             namespace,
             streams,
             removals: Removals::default(),
-            connections,
+            connections: Places::default(),
             strangers,
             guesses,
         })
     }
 
-    /// Who connects from now on is served with what `change` makes of the settings; the numbers of connections stay.
+    /// Who connects from now on is served with what `change` makes of the settings.
     pub fn change(&self, change: impl FnOnce(ServerConfig) -> ServerConfig) {
-        self.config.set(change(ServerConfig::clone(&self.config.get())));
+        let config = change(ServerConfig::clone(&self.config.get()));
+        self.strangers.allow(config.max_unauthenticated);
+        self.guesses.answer_after(config.failed_login_delay);
+        self.config.set(config);
     }
 
     /// The streams that are connected now.
@@ -198,7 +201,7 @@ impl Server {
         };
         drop(place);
         // A frontend that is not let in tries again in 20 s and keeps its list; so no BYE, ever (rule 2).
-        let Ok(_connection) = self.connections.clone().try_acquire_owned() else {
+        let Some(_connection) = self.connections.take(config.max_connections) else {
             return Hangup::Full;
         };
         let namespace = self.namespace.clone();

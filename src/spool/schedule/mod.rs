@@ -124,6 +124,11 @@ impl Schedule {
         }
     }
 
+    /// Decides by another policy from now on. What waits for its time already goes on waiting for it.
+    pub fn change(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     fn number(&mut self, destination: &Destination) -> usize {
         if let Some(number) = self.numbers.get(destination) {
             return *number;

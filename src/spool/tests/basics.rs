@@ -97,6 +97,10 @@ async fn a_queue_that_is_full_says_so_before_it_takes_a_text() {
     }
     let error = spool.enqueue(envelope(&["a"]), Body::in_memory(text(1, b'x'))).await.unwrap_err();
     assert!(matches!(error, SpoolError::Full(_)), "{error}");
+    spool.reconfigure(|old| Options { max_messages: 3, ..old });
+    spool.enqueue(envelope(&["a"]), Body::in_memory(text(1, b'x'))).await.unwrap();
+    spool.reconfigure(|old| Options { min_free_bytes: 1 << 40, ..old });
+    assert!(spool.admits(1).is_err(), "more has to be free from now on");
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl Writer {
         if let Some(cause) = self.shared.poisoned() {
             return Err(SpoolError::Poisoned(cause.clone()));
         }
-        let segment_bytes = self.shared.options.segment_bytes;
+        let segment_bytes = self.shared.options.get().segment_bytes;
         if self.active.as_ref().is_some_and(|active| active.len >= segment_bytes) {
             self.close();
         }

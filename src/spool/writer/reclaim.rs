@@ -49,7 +49,7 @@ impl Writer {
     fn move_out(&mut self, oldest: u32) {
         let wasteful = {
             let index = self.shared.index();
-            index.segment_bytes() > 2 * index.live_bytes + 4 * self.shared.options.segment_bytes
+            index.segment_bytes() > 2 * index.live_bytes + 4 * self.shared.options.get().segment_bytes
         };
         let begun = self.moving.as_ref().is_some_and(|(number, _)| *number == oldest);
         if !begun && !wasteful {

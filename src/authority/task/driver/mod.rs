@@ -23,7 +23,7 @@ use super::pulse::Pulse;
 use crate::authority::facts::Facts;
 use crate::authority::feed::Feed;
 use crate::authority::machine::{
-    BarrierId, CallId, CommitId, Decision, Event, Keep, Machine, Now, Restored, SendId, State, Task,
+    BarrierId, CallId, CommitId, Decision, Event, Keep, Machine, Now, Policy, Restored, SendId, State, Task,
 };
 use crate::authority::master::{LinkEvent, Lost, Master, MasterReply};
 use crate::authority::recorded::Recorded;
@@ -60,6 +60,7 @@ pub(super) enum Command {
     Order(Order, oneshot::Sender<Result<(), String>>),
     Resolve { name: MailboxName, keep: Keep, caller: Caller },
     Believe { loader: Loader, from: String, reply: oneshot::Sender<Result<(), String>> },
+    Policy(Policy),
     Stop(oneshot::Sender<()>),
 }
 

@@ -36,6 +36,7 @@ impl Driver {
                 self.callers.insert(id, caller);
                 self.feed_machine(Event::Resolve(id, name, keep));
             }
+            Command::Policy(policy) => self.machine.change(policy),
             Command::Fence(_) | Command::Believe { .. } | Command::Stop(_) => {}
         }
     }
