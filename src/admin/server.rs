@@ -266,6 +266,7 @@ mod tests {
                 match heard {
                     Heard::Item(_) => items += 1,
                     Heard::Progress(_) => progress += 1,
+                    Heard::Notice(_) => {}
                 }
                 Ok(())
             });
