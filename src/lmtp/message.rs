@@ -76,9 +76,13 @@ impl Message {
         self.taken.len()
     }
 
-    /// Takes more recipients: one reply for each, in order.
-    pub(super) async fn offer(&mut self, recipients: Vec<(Path, Parameters)>) -> Vec<Reply> {
-        let heard = self.ask_frontend(&recipients).await;
+    /// Takes more recipients: one reply for each, in order. Whether the client has said DATA behind them already.
+    pub(super) async fn offer(
+        &mut self,
+        recipients: Vec<(Path, Parameters)>,
+        text_follows: bool,
+    ) -> Vec<Reply> {
+        let heard = self.ask_frontend(&recipients, text_follows).await;
         let asked: Vec<_> = recipients.iter().map(|(path, _)| path).zip(&heard).collect();
         let known = self.context.directory.of(&asked).await;
         let mut replies = Vec::with_capacity(recipients.len());
@@ -111,13 +115,14 @@ impl Message {
         }
     }
 
-    async fn ask_frontend(&mut self, recipients: &[(Path, Parameters)]) -> Vec<Heard> {
+    async fn ask_frontend(&mut self, recipients: &[(Path, Parameters)], text_follows: bool) -> Vec<Heard> {
         let to: Vec<Recipient<'_>> = recipients
             .iter()
             .map(|(path, parameters)| Recipient { address: path.as_bytes(), parameters: words(parameters) })
             .collect();
         if matches!(self.way, Way::NotYet) {
-            let sending = Sending { sender: self.sender.as_bytes(), parameters: words(&self.parameters) };
+            let sending =
+                Sending { sender: self.sender.as_bytes(), parameters: words(&self.parameters), text_follows };
             match self.context.frontends.begin(Purpose::Fresh, &sending, &to).await {
                 Begun::Open(transaction, heard) => {
                     self.way = Way::Open(transaction);

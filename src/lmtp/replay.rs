@@ -39,6 +39,7 @@ impl Replay {
         let sending = Sending {
             sender: envelope.sender.as_bytes(),
             parameters: envelope.parameters.iter().map(|parameter| parameter.as_bytes()).collect(),
+            text_follows: true,
         };
         let (mut transaction, mut heard) = match self.frontends.begin(Purpose::Replay, &sending, &to).await {
             Begun::Open(transaction, heard) => (transaction, heard),

@@ -255,6 +255,7 @@ impl Session {
         };
         let mut next = Some((to, parameters));
         let (mut wanted, mut refused) = (Vec::new(), Vec::new());
+        let mut text_follows = false;
         while let Some((to, parameters)) = next.take() {
             let place = wanted.len() + refused.len();
             let unknown = |p: ravenry_parsers::lmtp::Parameter<'_>| !p.is("IGNOREQUOTA") || p.value.is_some();
@@ -269,6 +270,7 @@ impl Session {
                 next = match self.wire.buffered() {
                     Some(CommandEvent::Command(Command::Rcpt { to, parameters })) => Some((to, parameters)),
                     Some(other) => {
+                        text_follows = matches!(other, CommandEvent::Command(Command::Data));
                         self.wire.put_back(other);
                         None
                     }
@@ -277,7 +279,7 @@ impl Session {
             }
         }
         let replies = match &mut self.message {
-            Some(message) if !wanted.is_empty() => message.offer(wanted).await,
+            Some(message) if !wanted.is_empty() => message.offer(wanted, text_follows).await,
             _ => Vec::new(),
         };
         let mut refused = refused.into_iter().peekable();

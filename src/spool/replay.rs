@@ -51,6 +51,8 @@ pub(super) struct Replay {
     hasher: RandomState,
     /// What is still to be read of an earlier process's queue: behind this message.
     loading: Option<Option<QueueId>>,
+    /// How many have been read of it.
+    loaded: usize,
     /// The clock of the schedule: this many milliseconds since 1970 at that instant.
     epoch: (u64, Instant),
     settled: u64,
@@ -74,6 +76,7 @@ impl Replay {
             names: BTreeSet::new(),
             hasher: RandomState::new(),
             loading: Some(None),
+            loaded: 0,
             epoch,
             settled: 0,
             told: (Instant::now(), 0),
@@ -220,6 +223,11 @@ impl Replay {
         let Some(after) = self.loading else { return };
         let ids: Vec<_> = self.shared.index().after(after).take(PAGE).map(|(id, _)| id).collect();
         self.loading = ids.last().map(|last| Some(*last));
+        self.loaded += ids.len();
+        if self.loading.is_none() && self.loaded > 0 {
+            let (messages, seconds) = (self.loaded, self.epoch.1.elapsed().as_secs_f32());
+            tracing::info!(messages, seconds, "the queue of an earlier process is taken over");
+        }
         let read = self.read(ids.clone()).await;
         let missing: Vec<_> =
             ids.into_iter().filter(|id| !read.iter().any(|message| message.id == *id)).collect();

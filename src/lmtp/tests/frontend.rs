@@ -42,6 +42,8 @@ pub(super) struct Script {
     pub(super) last: HashMap<&'static str, &'static str>,
     /// What it offers; the usual where this is empty.
     pub(super) offers: Vec<&'static str>,
+    /// It wants a text although it accepted nobody, which RFC 2033 §4.2 forbids.
+    pub(super) wants_any_text: bool,
 }
 
 /// A message that was delivered: at least one 2xx was said of it.
@@ -60,7 +62,7 @@ pub(super) struct Frontend {
     pub(super) received: Arc<Mutex<Vec<Received>>>,
     /// Connections that were accepted.
     pub(super) connections: Arc<AtomicUsize>,
-    /// The lines of RCPT, as they came.
+    /// The lines of RCPT and DATA, as they came.
     pub(super) lines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -174,7 +176,10 @@ impl Conversation {
                     count += 1;
                 }
                 Command::Data => {
-                    if self.say(Moment::Data, null, "354 go ahead").await? {
+                    self.frontend.lines.lock().unwrap().push("DATA".to_owned());
+                    if to.is_empty() && !self.script.wants_any_text {
+                        self.say(Moment::Data, null, "503 5.5.1 No recipients").await?;
+                    } else if self.say(Moment::Data, null, "354 go ahead").await? {
                         self.text(&mail, &to, null).await?;
                     }
                 }

@@ -117,7 +117,49 @@ async fn parameters_are_passed_on_where_they_are_offered() {
         assert_eq!((client.reply().await.0, client.reply().await.0), (250, 250));
     }
     assert_eq!(usual.frontends[0].received()[0].mail, "<a@b> SIZE=100 BODY=8BITMIME AUTH=<>");
-    assert_eq!(*usual.frontends[0].lines.lock().unwrap(), ["<alice> IGNOREQUOTA", "<bob>"]);
+    assert_eq!(*usual.frontends[0].lines.lock().unwrap(), ["<alice> IGNOREQUOTA", "<bob>", "DATA"]);
     assert_eq!(modest.frontends[0].received()[0].mail, "<a@b> AUTH=<>");
-    assert_eq!(*modest.frontends[0].lines.lock().unwrap(), ["<alice>", "<bob>"]);
+    assert_eq!(*modest.frontends[0].lines.lock().unwrap(), ["<alice>", "<bob>", "DATA"]);
+}
+
+/// What a client sends in one piece goes to the frontend in one piece. When nobody was accepted there, no text may
+/// follow, and whatever the frontend makes of its DATA, the next message is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_behind_recipients_of_whom_none_is_accepted_costs_nothing() {
+    for wants_any_text in [false, true] {
+        let rcpt = HashMap::from([("nobody", UNKNOWN), ("bob", UNKNOWN)]);
+        let stage = stage(vec![Script { rcpt, wants_any_text, ..Script::default() }]).await;
+        let mut client = stage.client().await;
+        // Nobody at all: then somebody after all, in the same transaction.
+        client.send("MAIL FROM:<a@b>\r\nRCPT TO:<nobody>\r\nDATA\r\n").await;
+        for code in [250, 550, 503] {
+            assert_eq!(client.reply().await.0, code);
+        }
+        client.send("RCPT TO:<alice>\r\nDATA\r\n").await;
+        for code in [250, 354] {
+            assert_eq!(client.reply().await.0, code);
+        }
+        client.send(&format!("{TEXT}.\r\n")).await;
+        assert_eq!(client.reply().await.0, 250);
+        // Known to the list alone: queued, with the text.
+        client.send("MAIL FROM:<a@b>\r\nRCPT TO:<bob>\r\nDATA\r\n").await;
+        for code in [250, 250, 354] {
+            assert_eq!(client.reply().await.0, code);
+        }
+        client.send(&format!("{TEXT}.\r\n")).await;
+        assert_eq!(client.reply().await.0, 250);
+        // A frontend that waits for a text is left alone with it, and so alice's is queued, too.
+        stage.queue_holds(if wants_any_text { &["alice", "bob"] } else { &["bob"] }).await;
+        assert_eq!(client.deliver(&["carol"]).await.1, [250]);
+        let mut there = stage.delivered();
+        there.extend(stage.queued());
+        there.sort();
+        there.dedup();
+        assert_eq!(there, ["alice", "bob", "carol"], "{wants_any_text}");
+        if !wants_any_text {
+            assert_eq!(stage.delivered(), ["alice", "carol"]);
+            // The session stayed in order; one more came from trying the frontend out.
+            assert!(stage.frontends[0].connections.load(Ordering::Relaxed) <= 2);
+        }
+    }
 }

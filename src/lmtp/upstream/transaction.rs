@@ -25,6 +25,9 @@ pub(crate) struct Sending<'a> {
     pub(crate) sender: &'a [u8],
     /// As they came: `SIZE=…`. Those that the frontend does not offer are left out.
     pub(crate) parameters: Vec<&'a [u8]>,
+    /// The text follows, whatever is said of the recipients: DATA goes along with them, where that is offered
+    /// (RFC 2920 §3.1).
+    pub(crate) text_follows: bool,
 }
 
 /// The address and parameters of RCPT.
@@ -52,12 +55,15 @@ pub(crate) struct Transaction {
     lease: Lease,
     stuffer: Stuffer,
     accepted: usize,
+    /// DATA was said, and its answer not yet read.
+    said_data: bool,
     sent: u64,
     delivery_timeout: Duration,
 }
 
 enum Start {
-    Open(Vec<Heard>),
+    /// What was said of each recipient; whether DATA went along.
+    Open(Vec<Heard>, bool),
     TooLarge(Reply),
     /// This frontend does not take it, perhaps another one does.
     Elsewhere(String),
@@ -80,12 +86,13 @@ impl Frontends {
             };
             let address = lease.address().clone();
             match start(&mut lease, sending, to).await {
-                Ok(Start::Open(heard)) => {
+                Ok(Start::Open(heard, said_data)) => {
                     let accepted = heard.iter().filter(|heard| is_positive(heard)).count();
                     let transaction = Transaction {
                         lease,
                         stuffer: Stuffer::default(),
                         accepted,
+                        said_data,
                         sent: 0,
                         delivery_timeout: self.config.get().delivery_timeout,
                     };
@@ -141,6 +148,10 @@ async fn start(lease: &mut Lease, sending: &Sending<'_>, to: &[Recipient<'_>]) -
     for recipient in with_mail {
         put_recipient(&mut connection.out, recipient, connection.offers.ignore_quota);
     }
+    let with_data = sending.text_follows && first > 0 && later.is_empty();
+    if with_data {
+        put_line(&mut connection.out, &[b"DATA"]);
+    }
     let reply = connection.reply().await?;
     if !reply.is_positive() {
         if reply.is_permanent() && is_about_size(&reply) {
@@ -158,7 +169,7 @@ async fn start(lease: &mut Lease, sending: &Sending<'_>, to: &[Recipient<'_>]) -
         heard.push(Heard::about_recipient(connection.reply().await?));
     }
     heard.extend(recipients(lease, later).await?);
-    Ok(Start::Open(heard))
+    Ok(Start::Open(heard, with_data))
 }
 
 async fn recipients(lease: &mut Lease, to: &[Recipient<'_>]) -> Result<Vec<Heard>, Trouble> {
@@ -205,7 +216,11 @@ impl Transaction {
 
     /// Offers it more recipients. When it fails, the transaction is of no more use.
     pub(crate) async fn more(&mut self, to: &[Recipient<'_>]) -> Result<Vec<Heard>, String> {
-        match recipients(&mut self.lease, to).await {
+        let heard = async {
+            self.take_data_back().await?;
+            recipients(&mut self.lease, to).await
+        };
+        match heard.await {
             Ok(heard) => {
                 self.accepted += heard.iter().filter(|heard| is_positive(heard)).count();
                 Ok(heard)
@@ -223,7 +238,9 @@ impl Transaction {
     pub(crate) async fn data(&mut self) -> Result<(), String> {
         let begin = async {
             let connection = self.lease.connection()?;
-            put_line(&mut connection.out, &[b"DATA"]);
+            if !std::mem::take(&mut self.said_data) {
+                put_line(&mut connection.out, &[b"DATA"]);
+            }
             match connection.reply().await? {
                 reply if reply.code == 354 => Ok(()),
                 reply => Err(Trouble::Refused { what: "DATA", reply }),
@@ -271,11 +288,24 @@ impl Transaction {
     /// Nobody is to get the message here: the connection is kept if it is in order.
     pub(crate) async fn cancel(mut self) {
         let reset = async {
+            self.take_data_back().await?;
             let connection = self.lease.connection()?;
             connection.ask("RSET", &[b"RSET"]).await
         };
         if reset.await.is_ok() {
             self.lease.give_back();
+        }
+    }
+
+    /// After DATA was said along with recipients, and nobody is to get the text here. With none accepted it has to be
+    /// refused (RFC 2033 §4.2); a frontend that waits for a text is left alone with that.
+    async fn take_data_back(&mut self) -> Result<(), Trouble> {
+        if !std::mem::take(&mut self.said_data) {
+            return Ok(());
+        }
+        match self.lease.connection()?.reply().await? {
+            reply if reply.code == 354 => Err(Trouble::Refused { what: "DATA", reply }),
+            _ => Ok(()),
         }
     }
 

@@ -110,6 +110,32 @@ fn files_end(_: &std::path::Path, kept: &[u8], len: usize) -> bool {
     kept.len() <= len
 }
 
+/// Also one that was closed long ago: the less is left of it, the less is there, and what other segments hold always is.
+#[tokio::test]
+async fn a_segment_torn_anywhere_costs_only_what_was_torn_off() {
+    let (files, expected) = queue().await;
+    for name in segments(&files) {
+        let mut others = files.clone();
+        others.remove(&name);
+        let mut least = readable(&open(others).1, &expected).await;
+        for len in 0..=files[&name].len() {
+            let mut torn = files.clone();
+            torn.get_mut(&name).unwrap().truncate(len);
+            let (disk, spool) = open(torn);
+            let found = readable(&spool, &expected).await;
+            assert!(found >= least, "{} cut off at {len}: {found} of {least}", name.display());
+            least = found;
+            // Not found again and again, nor less of it.
+            let (left, kept) = (disk.files(), kept_aside(&disk));
+            drop(spool);
+            let (disk, spool) = open(left);
+            assert_eq!(readable(&spool, &expected).await, found, "{} cut off at {len}", name.display());
+            assert_eq!(kept_aside(&disk), kept, "{} cut off at {len}: reported twice", name.display());
+        }
+        assert_eq!(least, expected.len(), "{}: all of it is left", name.display());
+    }
+}
+
 #[tokio::test]
 async fn a_segment_that_vanished_costs_its_messages_and_no_others() {
     let (files, expected) = queue().await;
