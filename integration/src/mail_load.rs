@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::task::JoinSet;
 
 use crate::clients::{Wire, message};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a message is tried, and after which pause.
+const PATIENT: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Users that get the mail: u000 and so on.
 pub(crate) const USERS: usize = 20;
@@ -47,11 +51,11 @@ impl Load {
         Self { address, dialect, sessions: 1, messages: 1, size: 20 << 10, answer: Answer::Taken }
     }
 
-    /// MAIL to DATA in one segment, as Postfix does. How long each message took, in milliseconds.
+    /// How long each message took, in milliseconds.
     pub(crate) async fn run(self) -> Result<Vec<f64>> {
         let mut all = JoinSet::new();
-        for session in 0..self.sessions {
-            all.spawn(self.session(session));
+        for _ in 0..self.sessions {
+            all.spawn(self.session());
         }
         let mut times = Vec::new();
         while let Some(done) = all.join_next().await {
@@ -60,38 +64,75 @@ impl Load {
         Ok(times)
     }
 
-    async fn session(self, session: usize) -> Result<Vec<f64>> {
+    async fn session(self) -> Result<Vec<f64>> {
         let share = self.messages / self.sessions;
-        let mut wire = Wire::connect(self.address).await?;
+        let mut session = Session::open(self).await?;
+        let mut times = Vec::with_capacity(share);
+        for _ in 0..share {
+            let started = Instant::now();
+            session.deliver().await?;
+            times.push(started.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok(times)
+    }
+}
+
+/// A session that is ready for messages.
+#[derive(Debug)]
+pub(crate) struct Session {
+    wire: Wire,
+    load: Load,
+    body: String,
+}
+
+impl Session {
+    pub(crate) async fn open(load: Load) -> Result<Self> {
+        let mut wire = Wire::connect(load.address).await?;
         wire.set_patience(PATIENCE);
+        wire.record_nothing();
         wire.expect_line().await?;
-        let (hello, domain) = match self.dialect {
-            Dialect::Lmtp => ("LHLO bench\r\n", ""),
-            Dialect::Smtp => ("EHLO bench\r\n", "@bench.test"),
+        let hello = match load.dialect {
+            Dialect::Lmtp => "LHLO bench\r\n",
+            Dialect::Smtp => "EHLO bench\r\n",
         };
         wire.send(hello.as_bytes()).await?;
         while wire.expect_line().await?.as_bytes().get(3) == Some(&b'-') {}
         let body = "A line of text that is neither short nor long, as lines are.\r\n";
-        let body = body.repeat(self.size / body.len());
-        let mut times = Vec::with_capacity(share);
-        for n in 0..share {
-            let user = fastrand::usize(..USERS);
-            let id = format!("bench-{session}-{n}-{:x}", fastrand::u64(..));
-            let text = message(&id) + &body + ".\r\n";
-            let started = Instant::now();
-            let commands = format!("MAIL FROM:<a@example.org>\r\nRCPT TO:<u{user:03}{domain}>\r\nDATA\r\n");
-            wire.send(commands.as_bytes()).await?;
-            for code in ["250", "250", "354"] {
-                let line = wire.expect_line().await?;
-                ensure!(line.starts_with(code), "{line}");
+        Ok(Self { wire, load, body: body.repeat(load.size / body.len()) })
+    }
+
+    /// One message to some user, as an MTA with a queue of its own: what is answered 4xx is tried again.
+    pub(crate) async fn deliver(&mut self) -> Result<()> {
+        for _ in 0..PATIENT {
+            if self.attempt().await? {
+                return Ok(());
             }
-            wire.send(text.as_bytes()).await?;
-            let line = wire.expect_line().await?;
-            let by_us = line.contains("Queued as");
-            ensure!(line.starts_with("250") && by_us == (self.answer == Answer::Queued), "{line}");
-            times.push(started.elapsed().as_secs_f64() * 1000.0);
+            tokio::time::sleep(PAUSE).await;
         }
-        Ok(times)
+        bail!("{PATIENT} times in a row 4xx")
+    }
+
+    /// MAIL to DATA in one segment, as Postfix does. Whether the message was taken.
+    async fn attempt(&mut self) -> Result<bool> {
+        let domain = if self.load.dialect == Dialect::Smtp { "@bench.test" } else { "" };
+        let user = fastrand::usize(..USERS);
+        let id = format!("bench-{:x}", fastrand::u128(..));
+        let text = message(&id) + &self.body + ".\r\n";
+        let commands = format!("MAIL FROM:<a@example.org>\r\nRCPT TO:<u{user:03}{domain}>\r\nDATA\r\n");
+        self.wire.send(commands.as_bytes()).await?;
+        for code in ["250", "250", "354"] {
+            let line = self.wire.expect_line().await?;
+            ensure!(line.starts_with(code), "{line}");
+        }
+        self.wire.send(text.as_bytes()).await?;
+        let line = self.wire.expect_line().await?;
+        if line.starts_with('4') {
+            eprintln!("bench: {line}");
+            return Ok(false);
+        }
+        let by_us = line.contains("Queued as");
+        ensure!(line.starts_with("250") && by_us == (self.load.answer == Answer::Queued), "{line}");
+        Ok(true)
     }
 }
 

@@ -49,15 +49,21 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
-    /// Measure deliveries through Ravenry, HAProxy and a frontend itself, and print a table.
+    /// Measure deliveries through Ravenry, HAProxy and a frontend itself, and print tables.
     BenchLmtp {
-        /// A minute or two instead of ten.
+        /// What to measure.
+        #[arg(default_value = "all")]
+        part: lmtp_bench::Part,
+        /// A few minutes instead of twenty.
         #[arg(long)]
         quick: bool,
     },
-    /// Measure the queue beside Debian's Postfix, and how it drains, and print tables. Needs root.
+    /// Measure the queue beside Debian's Postfix, how it drains, and its memory, and print tables. Needs root.
     BenchQueue {
-        /// A few minutes instead of ten, and a tenth of the messages.
+        /// What to measure.
+        #[arg(default_value = "all")]
+        part: queue_bench::Part,
+        /// A few minutes instead of fifteen, and fewer messages.
         #[arg(long)]
         quick: bool,
     },
@@ -118,22 +124,13 @@ async fn main() -> Result<ExitCode> {
                 imap_bench::Scale { rounds: 1, noops: 1_000, logins: 400, messages: 200, idle: 1_600 };
             println!("{}", imap_bench::run(if quick { quick_one } else { full }).await?);
         }
-        Chore::BenchLmtp { quick } => {
-            let full = lmtp_bench::Scale { rounds: 5, messages: 2_000, counted: 10_000 };
-            let scale =
-                if quick { lmtp_bench::Scale { rounds: 3, messages: 400, counted: 2_000 } } else { full };
-            println!("{}", lmtp_bench::run(scale).await?);
+        Chore::BenchLmtp { part, quick } => {
+            let scale = if quick { lmtp_bench::Scale::quick() } else { lmtp_bench::Scale::full() };
+            println!("{}", lmtp_bench::run(part, scale).await?);
         }
-        Chore::BenchQueue { quick } => {
-            let full = queue_bench::Scale {
-                rounds: 5,
-                messages: 6_400,
-                alone: 500,
-                backlog: 5_000,
-                very_many: 1_000_000,
-            };
-            let quick_one = queue_bench::Scale { rounds: 3, very_many: 100_000, ..full };
-            println!("{}", queue_bench::run(if quick { quick_one } else { full }).await?);
+        Chore::BenchQueue { part, quick } => {
+            let scale = if quick { queue_bench::Scale::quick() } else { queue_bench::Scale::full() };
+            println!("{}", queue_bench::run(part, scale).await?);
         }
         Chore::Bench { measure, quick } => {
             let scale = if quick { bench::Scale::quick() } else { bench::Scale::full() };

@@ -23,6 +23,7 @@ pub struct Wire {
     frames: Frames,
     patience: Duration,
     transcript: Transcript,
+    records: bool,
 }
 
 impl Wire {
@@ -38,12 +39,18 @@ impl Wire {
             frames: Frames::default(),
             patience: PATIENCE,
             transcript: Transcript::default(),
+            records: true,
         })
     }
 
     /// Sets how long the peer may take to say something.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Keeps nothing of what is said from now on, as for very many messages.
+    pub fn record_nothing(&mut self) {
+        self.records = false;
     }
 
     /// Everything said so far.
@@ -58,7 +65,7 @@ impl Wire {
 
     /// Sends bytes as they are, in one segment if they fit.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.transcript.say(Side::Client, bytes);
+        self.record(Side::Client, bytes);
         within(self.patience, "sending", async { Ok(self.stream.write_all(bytes).await?) }).await
     }
 
@@ -101,6 +108,12 @@ impl Wire {
         Ok(self.stream.into_std()?)
     }
 
+    fn record(&mut self, side: Side, bytes: &[u8]) {
+        if self.records {
+            self.transcript.say(side, bytes);
+        }
+    }
+
     async fn read(&mut self) -> Result<bool> {
         let mut buffer = [0; 16 * 1024];
         let length = within(self.patience, "waiting for the peer to say something", async {
@@ -112,7 +125,7 @@ impl Wire {
         });
         let length = length.await?;
         let bytes = buffer.get(..length).unwrap_or_default();
-        self.transcript.say(Side::Server, bytes);
+        self.record(Side::Server, bytes);
         self.frames.feed(bytes);
         Ok(length > 0)
     }
