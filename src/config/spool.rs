@@ -39,7 +39,7 @@ pub struct Spool {
     pub min_free: Size,
     /// The same for inodes.
     pub min_free_inodes: u64,
-    /// So many messages at most; each takes some 200 bytes of memory.
+    /// So many messages at most; each takes some 300 bytes of memory.
     pub max_messages: u64,
     /// A message up to this length is kept in memory while it comes in.
     pub in_memory: Size,

@@ -145,7 +145,7 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// The same for inodes.
     pub min_free_inodes: u64,
-    /// So many messages at most; each takes some 200 bytes of memory.
+    /// So many messages at most; each takes some 300 bytes of memory.
     pub max_messages: u64,
     /// So many bytes of texts at most.
     pub max_bytes: u64,

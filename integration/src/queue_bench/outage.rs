@@ -1,6 +1,6 @@
 //! A Ravenry that follows a real master and knows twenty users, and whose frontends cannot be reached.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -38,7 +38,7 @@ impl Outage {
     pub(super) async fn start(
         murder: Murder,
         ground: &Ground,
-        beside: Option<(std::net::Ipv4Addr, u32)>,
+        beside: Option<(Ipv4Addr, u32)>,
         frontend: SocketAddr,
     ) -> Result<Self> {
         let (ip, pid) = beside.map_or((murder.gateway(), None), |(ip, pid)| (ip, Some(pid)));
