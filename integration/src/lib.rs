@@ -9,6 +9,7 @@ pub mod capture;
 pub mod chaos;
 pub mod clients;
 pub mod clock;
+pub mod configuration;
 pub mod deadline;
 pub mod demo;
 pub mod engine;

@@ -7,6 +7,7 @@ mod debian;
 mod dump;
 mod fill;
 mod image;
+mod names;
 mod network;
 mod node;
 mod plan;
@@ -26,6 +27,7 @@ pub use debian::{Debian, PACKAGES};
 pub use dump::{Acl, Dump, Entry, State};
 pub use image::ensure_image;
 use image::{MTA_IMAGE, ensure_mta_image};
+pub use names::Names;
 pub use network::Network;
 pub use node::Node;
 pub use plan::{Plan, Suite};
@@ -73,15 +75,13 @@ impl Murder {
         let engine = Engine::connect().await?;
         let turn = Turn::take().await?;
         sweep(&engine).await.context("clearing away what earlier runs left")?;
-        ensure_image(plan.suite).await?;
+        ensure_images(&plan).await?;
         Self::lay_out(plan, engine, Arc::new(turn)).await
     }
 
     /// Another murder in the same turn, to be compared with this one.
     pub async fn prepare_beside(&self, plan: Plan) -> Result<Self> {
-        if plan.suite != self.plan.suite {
-            ensure_image(plan.suite).await?;
-        }
+        ensure_images(&plan).await?;
         Self::lay_out(plan, self.engine.clone(), Arc::clone(&self.turn)).await
     }
 
@@ -209,8 +209,10 @@ impl Murder {
     /// Creates a user's inbox on a backend, the way an administrator does: through a frontend.
     pub async fn create_user(&self, user: &str, backend: &Node) -> Result<()> {
         let mut admin = self.fe1.imap("cyrus").await?;
+        let names = self.plan.names;
+        let inbox = names.for_admin(&names.inbox(user));
         // The partition must be named: without it, a frontend of Cyrus 3.6 crashes.
-        admin.run(&format!("CREATE user.{user} {}", backend.location())).await?.ok()?;
+        admin.run(&format!("CREATE {inbox} {}", backend.location())).await?.ok()?;
         Ok(())
     }
 
@@ -233,6 +235,9 @@ impl Murder {
             ("MUPDATE_RETRY_DELAY", self.plan.retry_delay.to_string()),
             ("SASL_MECHS", self.plan.mechanisms.clone()),
             ("EXTRA_CONF", self.plan.extra_conf.clone()),
+            ("UNIXHIERARCHYSEP", switch(self.plan.names.unix_separator)),
+            ("ALTNAMESPACE", switch(self.plan.names.alternate)),
+            ("VIRTDOMAINS", if self.plan.names.domains { "userid" } else { "" }.to_owned()),
         ];
         environment.extend_from_slice(role);
         let plain = self.plan.plain_root.as_ref().filter(|_| node.name() == self.mm.name());
@@ -241,8 +246,20 @@ impl Murder {
             environment.push(("MURDER_ROOT", PLAIN_ROOT.to_owned()));
         }
         let binds: Vec<String> = binds.into_iter().collect();
-        node.create(&self.plan.suite.image(), &self.labels, &hosts, &environment, &binds).await
+        let image = self.plan.suite_of(node.name()).image();
+        node.create(&image, &self.labels, &hosts, &environment, &binds).await
     }
+}
+
+async fn ensure_images(plan: &Plan) -> Result<()> {
+    for suite in plan.suites() {
+        ensure_image(suite).await?;
+    }
+    Ok(())
+}
+
+fn switch(on: bool) -> String {
+    if on { "yes" } else { "no" }.to_owned()
 }
 
 impl Drop for Murder {

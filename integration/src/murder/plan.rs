@@ -1,10 +1,13 @@
 //! What kind of murder a story wants.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
+
+use super::Names;
 
 /// A Debian suite, and with it a Cyrus release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,8 +77,12 @@ impl FromStr for Suite {
 /// How a murder is set up. Start from [`Plan::new`] and change what the story is about.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The release of every node.
+    /// The release of every node that [`Plan::others`] does not name.
     pub suite: Suite,
+    /// Nodes of another release, by their short name.
+    pub others: BTreeMap<&'static str, Suite>,
+    /// How names are written.
+    pub names: Names,
     /// A frontend's keep-alive period and reconnect delay, in seconds. Cyrus's default is 20.
     pub retry_delay: u32,
     /// Whether backends run `ctl_mboxlist -m` before they start.
@@ -94,6 +101,8 @@ impl Plan {
     pub fn new(suite: Suite) -> Self {
         Self {
             suite,
+            others: BTreeMap::new(),
+            names: Names::default(),
             retry_delay: 20,
             mboxlist_at_start: false,
             mechanisms: "PLAIN".to_owned(),
@@ -105,6 +114,28 @@ impl Plan {
     /// [`Plan::new`] for the suite that `MURDER_SUITE` names.
     pub fn chosen() -> Result<Self> {
         Suite::chosen().map(Self::new)
+    }
+
+    /// The release of a node.
+    pub fn suite_of(&self, node: &str) -> Suite {
+        self.others.get(node).copied().unwrap_or(self.suite)
+    }
+
+    /// A murder with nodes of other releases.
+    pub fn mixed(mut self, others: impl IntoIterator<Item = (&'static str, Suite)>) -> Self {
+        self.others.extend(others);
+        self
+    }
+
+    /// A murder that writes names so.
+    pub fn naming(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Every release that is in it.
+    pub fn suites(&self) -> BTreeSet<Suite> {
+        self.others.values().copied().chain([self.suite]).collect()
     }
 
     /// A murder whose frontends notice and reconnect after `seconds` rather than 20. With fewer than 2 Cyrus
