@@ -23,6 +23,7 @@ pub mod lmtp_bench;
 pub mod made_up;
 mod mail_figures;
 mod mail_load;
+pub mod matrix;
 pub mod monitors;
 pub mod murder;
 pub mod package;

@@ -8,7 +8,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
-use ravenry_integration::{bench, capture, chaos, demo, imap_bench, lmtp_bench, queue_bench, runbook};
+use ravenry_integration::{
+    bench, capture, chaos, demo, imap_bench, lmtp_bench, matrix, queue_bench, runbook,
+};
 
 /// Works on a Cyrus Murder in containers.
 #[derive(Parser)]
@@ -87,6 +89,21 @@ enum Chore {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Run stories on releases and in configurations, record how they ended, and write docs/compatibility.md. Needs root.
+    Matrix {
+        /// The releases, by Debian suite; by default all of them, and bookworm for what is not a matter of the release.
+        #[arg(long)]
+        suite: Vec<Suite>,
+        /// The stories, by their file's name in integration/tests; by default all of them.
+        #[arg(long)]
+        story: Vec<String>,
+        /// So many at a time, each in a murder of its own.
+        #[arg(long, default_value_t = 1)]
+        lanes: usize,
+        /// Run nothing: only write the page from the results that are on record.
+        #[arg(long)]
+        page: bool,
+    },
     /// Remove the containers and networks of runs that are dead.
     Sweep,
 }
@@ -142,6 +159,13 @@ async fn main() -> Result<ExitCode> {
             let scale = chaos::Scale::of(Duration::from_secs(60 * minutes));
             let schedule = chaos::Schedule::new(seed.unwrap_or_else(|| fastrand::u64(..)), &scale);
             return if dry_run { print(&schedule) } else { chaos(&schedule).await };
+        }
+        Chore::Matrix { page: true, .. } => matrix::write_page(&matrix::read()?)?,
+        Chore::Matrix { suite, story, lanes, page: false } => {
+            let choice = matrix::Choice { suites: or_all(suite), stories: story, lanes };
+            let failed = matrix::run(&choice).await?;
+            eprintln!("matrix: {failed} tests failed");
+            return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Chore::Sweep => {
             let removed = murder::sweep(&Engine::connect().await?).await?;
