@@ -122,6 +122,12 @@ async fn each_wrong_setting_is_found_and_told_with_what_to_do() -> Result<()> {
     let trusting = format!("{user}\ntls_ca_file = \"{}/ca.crt\"", live.ravenry.home().display());
     live.wrong(user, &trusting, "master.address", CONFIG, "no certificate").await?;
 
+    // As the hosts of a replicated murder tell their master.
+    let mut replicated = murder.mm.mupdate().await?;
+    replicated.activate("user.somewhere", "default", "anyone\tlrs\t").await?.ok()?;
+    live.said("master.address", CONFIG, "replicated").await?;
+    replicated.delete("user.somewhere").await?.ok()?;
+
     // Deliveries, mail clients, backends.
     let lmtp = format!("frontends = [\"{fe1}:2003\"]");
     let to = |port: &str| format!("frontends = [\"{port}\"]");

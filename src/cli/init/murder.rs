@@ -28,6 +28,7 @@ pub(super) struct Murder {
 impl Murder {
     /// `ours`: the name by which hosts reach Ravenry. The error is a sentence.
     pub(super) fn of(hosts: &[Host], ours: &str) -> Result<Self, String> {
+        refused(hosts)?;
         let mut remarks = Vec::new();
         let master = master(hosts, ours)?;
         let users = users(hosts)?;
@@ -36,6 +37,19 @@ impl Murder {
         let backends_login = backends_login(hosts, &users);
         remarks.extend(remarks_on(hosts));
         Ok(Self { master, user, password, users, backends_login, backends, remarks })
+    }
+}
+
+/// The murders that Ravenry cannot stand in for.
+fn refused(hosts: &[Host]) -> Result<(), String> {
+    let replicated = |host: &&Host| host.options.get("mupdate_config") == Some("replicated");
+    match hosts.iter().find(replicated) {
+        None => Ok(()),
+        Some(host) => Err(format!(
+            "{}: with `mupdate_config: replicated` hosts do not tell their master on which server a mailbox is: Ravenry \
+             cannot stand in for the master of such a murder",
+            host.file.display()
+        )),
     }
 }
 
@@ -142,7 +156,9 @@ fn remarks_on(hosts: &[Host]) -> Vec<String> {
         }
         if host.role == Role::Unified {
             remarks.push(format!(
-                "{name} is of a unified or replicated murder, which Ravenry was not tried with."
+                "{name} has `mupdate_config: unified`, which works on Cyrus 3.2 alone. From 3.6 on such a host cannot open its \
+                 own mailboxes any more once its mupdate master has told it of them (\"mbentry has no uniqueid\"), \
+                 whoever that is: set it to `standard`, with frontends of their own."
             ));
         }
         if host.role.is_backend() && host.options.get("delete_mode") == Some("immediate") {

@@ -117,6 +117,20 @@ fn ports_names_and_logins_are_those_of_the_files() {
 }
 
 #[test]
+fn a_replicated_murder_is_refused_and_a_unified_one_warned_of() {
+    let with = |mode: &str| format!("{}mupdate_config: {mode}\n", backend());
+    let replicated = Stage::new(&[("fe1", &frontend(), SLAVE), ("be1", &with("replicated"), STORE)]);
+    let refused = replicated.init(&["fe1", "be1"], &[]).err().unwrap();
+    assert!(refused.code == exit::DATA && refused.text.contains("cannot stand in"), "{}", refused.text);
+    assert!(!replicated.config().exists());
+    let unified = Stage::new(&[("fe1", &frontend(), SLAVE), ("be1", &with("unified"), STORE)]);
+    let file = unified.0.path().join("be1/imapd.conf");
+    let host = Host::load(&Source { host: None, file }, None).unwrap();
+    let remarks = Murder::of(&[host], "ravenry.example.org").unwrap().remarks;
+    assert!(remarks.iter().any(|remark| remark.contains("no uniqueid")), "{remarks:?}");
+}
+
+#[test]
 fn mail_is_only_prepared_unless_it_was_asked_for() {
     let stage = murder();
     let text = stage.init(&["fe1"], &[]).ok().unwrap();

@@ -71,8 +71,12 @@ async fn ask_mupdate(who: &Who, link: &LinkConfig, master: bool) -> Result {
     };
     let identity = connection.identity();
     let text = format!("logged in as {}; {} {}", link.user, identity.servername, identity.version);
+    let certificate_ends = connection.certificate_ends();
     let result = match (master, identity.is_master()) {
-        (true, true) => Result::ok(who, text),
+        (true, true) => match connection.first_entry().await {
+            Ok(_) => Result::ok(who, text),
+            Err(error) => return refused_by_mupdate(who, &error),
+        },
         (false, false) => {
             let follows = identity.role.trim_start_matches("mupdate://");
             Result::ok(who, format!("{text}, which follows {follows}"))
@@ -91,7 +95,7 @@ async fn ask_mupdate(who: &Who, link: &LinkConfig, master: bool) -> Result {
             Result::error(who, format!("{text}: a master, and not a frontend"), exit::CONFIG, advice)
         }
     };
-    advice::lasting(result, connection.certificate_ends(), None, unix())
+    advice::lasting(result, certificate_ends, None, unix())
 }
 
 fn refused_by_mupdate(who: &Who, error: &LinkError) -> Result {
@@ -110,6 +114,10 @@ fn refused_by_mupdate(who: &Who, error: &LinkError) -> Result {
         LinkError::Sasl(SaslError::Exchange(_)) => {
             let advice = "The password in master.password_file is another one than there, or the host is not the one it should be.";
             Result::error(who, text, exit::NO_PERMISSION, advice)
+        }
+        LinkError::NoServer { .. } => {
+            let advice = "So do the hosts of a murder with `mupdate_config: replicated`, which Ravenry cannot stand in for.";
+            Result::error(who, text, exit::CONFIG, advice)
         }
         LinkError::FragileTls { .. } => {
             Result::error(who, text, exit::CONFIG, "Take master.tls_ca_file out, or update Cyrus there.")

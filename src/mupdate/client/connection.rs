@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::LinkConfig;
 use crate::authority::master::MasterIdentity;
-use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::list::{Acl, Entry, Location, LocationError, MailboxName};
 use crate::net::sasl::client::{Login, SaslError};
 use crate::net::stream::{Stream, probe};
 use crate::net::trust::Trust;
@@ -83,6 +83,14 @@ pub enum LinkError {
     FragileTls {
         /// What its banner says.
         version: String,
+    },
+    /// Its list does not say which server holds a mailbox.
+    #[error("{name} is at {location:?} there, which names no server")]
+    NoServer {
+        /// The mailbox.
+        name: String,
+        /// What is in the place of `server!partition`.
+        location: String,
     },
     /// It is a slave of another server.
     #[error("{servername} is not a master, but a slave: {role}")]
@@ -221,6 +229,20 @@ impl Connection {
         }
     }
 
+    /// The first entry of its list, if it has any: whether its list is one that we understand. What follows is not waited
+    /// for, so that the connection is of no further use.
+    pub async fn first_entry(mut self) -> Result<Option<(MailboxName, Entry)>, LinkError> {
+        self.command(b"U01", &CommandBody::Update { hosts: Vec::new() }).await?;
+        match self.line().await? {
+            ServerLine::Mailbox { mailbox, location, acl, .. } => {
+                entry_of(&mailbox, &location, Some(&acl)).map(Some)
+            }
+            ServerLine::Reserve { mailbox, location, .. } => entry_of(&mailbox, &location, None).map(Some),
+            ServerLine::Status { status: Status::Ok, .. } => Ok(None),
+            other => Err(unexpected("UPDATE", &other)),
+        }
+    }
+
     /// Sends one command.
     pub async fn command(&mut self, tag: &[u8], body: &CommandBody) -> Result<(), LinkError> {
         let mut out = BytesMut::new();
@@ -299,7 +321,13 @@ pub(super) fn entry_of(
         said: format!("{:?}: {why}", String::from_utf8_lossy(mailbox)),
     };
     let name = name_of(mailbox)?;
-    let location = Location::new(location).map_err(|error| bad(&error))?;
+    let location = Location::new(location).map_err(|error| match error {
+        LocationError::NoServer => LinkError::NoServer {
+            name: name.to_string(),
+            location: String::from_utf8_lossy(location).into_owned(),
+        },
+        other => bad(&other),
+    })?;
     Ok(match acl {
         Some(acl) => (name, Entry::active(location, Acl::new(acl))),
         None => (name, Entry::reserved(location)),

@@ -212,7 +212,10 @@ async fn what_is_no_whole_list_of_a_master_is_never_complete() {
     for (answer, expected) in [
         ("U01 NO \"no longer ready\"\r\n", "the server answered UPDATE with NO \"no longer ready\""),
         ("* BYE \"Server Unable\"\r\n", "the server answered UPDATE with BYE \"Server Unable\""),
-        ("U01 MAILBOX {6+}\r\nuser.a {5+}\r\nnoloc {0+}\r\n\r\n", "location is not of the form"),
+        (
+            "U01 MAILBOX {6+}\r\nuser.a {5+}\r\nnoloc {0+}\r\n\r\n",
+            "user.a is at \"noloc\" there, which names no server",
+        ),
         ("U01 BREAKFAST\r\n", "no MUPDATE reply"),
         (
             "U01 RESERVE {6+}\r\nuser.a {3+}\r\nbe!\r\nU01 NO \"enough\"\r\n",
