@@ -40,10 +40,17 @@ pub struct StreamStatus {
     pub lag: usize,
 }
 
+/// The streams that are connected, by their number.
+#[derive(Default)]
+struct Registry {
+    last: u64,
+    streams: HashMap<u64, (StreamStatus, Backlog)>,
+}
+
 /// The streams that are connected, and who sends them the list.
 #[derive(Clone)]
 pub(super) struct Streams {
-    all: Arc<Mutex<(u64, HashMap<u64, (StreamStatus, Backlog)>)>>,
+    all: Arc<Mutex<Registry>>,
     bulk: Arc<Bulk>,
 }
 
@@ -61,9 +68,9 @@ impl Streams {
         let (peer, identity) = (peer.address, identity.clone());
         let status = StreamStatus { peer, identity, since_unix, written_seq: 0, lag: 0 };
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.0 += 1;
-        let id = all.0;
-        all.1.insert(id, (status, backlog));
+        all.last += 1;
+        let id = all.last;
+        all.streams.insert(id, (status, backlog));
         StreamEntry { streams: self.clone(), id }
     }
 }
@@ -77,7 +84,7 @@ pub(super) struct StreamEntry {
 impl StreamEntry {
     pub(super) fn written(&self, seq: u64) {
         let mut all = self.streams.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((status, _)) = all.1.get_mut(&self.id) {
+        if let Some((status, _)) = all.streams.get_mut(&self.id) {
             status.written_seq = seq;
         }
     }
@@ -85,7 +92,7 @@ impl StreamEntry {
 
 impl Drop for StreamEntry {
     fn drop(&mut self) {
-        self.streams.all.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
+        self.streams.all.lock().unwrap_or_else(PoisonError::into_inner).streams.remove(&self.id);
     }
 }
 
@@ -133,7 +140,7 @@ impl Server {
             lag: backlog.changes(),
             ..status.clone()
         };
-        all.1.values().map(status).collect()
+        all.streams.values().map(status).collect()
     }
 
     /// A person lets a backend remove so many names with its next `ctl_mboxlist -m`, within the hour.
