@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::invariants::{check_client, check_server};
+use crate::oracle;
 
 fn replay(target: &str, check: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
@@ -25,4 +26,16 @@ fn clients() {
 #[test]
 fn servers() {
     replay("imap_server", check_server);
+}
+
+#[test]
+fn clients_as_others_read_them() {
+    replay("imap_client", oracle::check_client);
+    replay("imap_client_oracle", oracle::check_client);
+}
+
+#[test]
+fn servers_as_others_read_them() {
+    replay("imap_server", oracle::check_server);
+    replay("imap_server_oracle", oracle::check_server);
 }

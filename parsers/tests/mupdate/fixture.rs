@@ -1,5 +1,6 @@
-//! Reads `fixtures/mupdate-wire`: conversations of real Cyrus, `C: ` from the client and `S: ` from the server,
-//! with `\r`, `\n`, `\t`, `\xNN` and `\\` for what they stand for; a blank line between connections.
+//! Reads `fixtures/mupdate-wire` and `fixtures/mupdate`: conversations of real Cyrus, `C: ` from the client and `S: `
+//! from the server, with `\r`, `\n`, `\t`, `\xNN` and `\\` for what they stand for. In the former a blank line stands
+//! between connections, in the latter a server's banner begins one.
 
 use std::fs;
 use std::path::Path;
@@ -25,6 +26,38 @@ pub(crate) fn conversations(file: &str) -> Vec<Conversation> {
         .collect();
     assert!(!conversations.is_empty(), "nothing in {}", path.display());
     conversations
+}
+
+/// Every conversation in `fixtures/mupdate`, with the release and the name of its file.
+pub(crate) fn captured() -> Vec<(String, Conversation)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/mupdate");
+    let inside = |directory: &Path| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        inside(&root).filter(|path| path.is_dir()).flat_map(|path| inside(&path)).collect();
+    files.sort();
+    files
+        .iter()
+        .flat_map(|file| {
+            let name = file.strip_prefix(&root).unwrap().display().to_string();
+            let text = fs::read_to_string(file).unwrap();
+            by_banner(&text).into_iter().map(move |conversation| (name.clone(), conversation))
+        })
+        .collect()
+}
+
+fn by_banner(text: &str) -> Vec<Conversation> {
+    let mut all: Vec<Conversation> = Vec::new();
+    let mut in_banner = false;
+    for line in text.lines() {
+        let Some((side, said)) = turn(line) else { continue };
+        let banner = side == Server && [&b"* AUTH"[..], b"* BYE"].iter().any(|start| said.starts_with(start));
+        if banner && !in_banner {
+            all.push(Vec::new());
+        }
+        in_banner = side == Server && (banner || in_banner && said.starts_with(b"* "));
+        all.last_mut().unwrap_or_else(|| panic!("{line} comes before any banner")).push((side, said));
+    }
+    all
 }
 
 /// All that one side said.
