@@ -56,7 +56,7 @@ impl History {
     async fn cut_everywhere(mut self) {
         self.spool = None;
         for at in 0..=self.disk.ops() {
-            for seed in 0..4 {
+            for seed in 0..8 {
                 self.cut(at, seed).await;
             }
         }

@@ -21,6 +21,9 @@ pub(super) enum Op {
     SyncDirectory(PathBuf),
 }
 
+/// A name, and the file that has it from now on, if any.
+type Naming = (PathBuf, Option<usize>);
+
 /// A kind of operation, to be refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -113,13 +116,15 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// What is on the disk if the power is cut after so many operations. What was not synced is kept, lost or
-    /// torn by a generator with this seed; names of a directory are lost from the newest on.
+    /// What is on the disk if the power is cut after so many operations. What was not synced is kept, lost,
+    /// torn or reordered by a generator with this seed; names of a directory are lost from the newest on, or any of
+    /// them.
     pub(super) fn after_power_cut(&self, ops: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut files: Vec<(Vec<u8>, Vec<Op>)> = Vec::new();
         let mut names: BTreeMap<PathBuf, BTreeMap<PathBuf, usize>> = BTreeMap::new();
-        let mut pending: BTreeMap<PathBuf, Vec<(PathBuf, Option<usize>)>> = BTreeMap::new();
+        // By directory: what belongs together, since a rename within one is done wholly or not at all.
+        let mut pending: BTreeMap<PathBuf, Vec<Vec<Naming>>> = BTreeMap::new();
         let mut live: BTreeMap<PathBuf, usize> = BTreeMap::new();
         let directory = |path: &Path| path.parent().unwrap().to_owned();
         for op in self.state().log.iter().take(ops) {
@@ -128,7 +133,7 @@ impl SimDisk {
                     assert_eq!(*file, files.len());
                     files.push(Default::default());
                     live.insert(path.clone(), *file);
-                    pending.entry(directory(path)).or_default().push((path.clone(), Some(*file)));
+                    pending.entry(directory(path)).or_default().push(vec![(path.clone(), Some(*file))]);
                 }
                 Op::Write(file, ..) | Op::SetLen(file, _) => files[*file].1.push(op.clone()),
                 Op::Sync(file) => {
@@ -138,28 +143,40 @@ impl SimDisk {
                 Op::Rename(from, to) => {
                     let file = live.remove(from).unwrap();
                     live.insert(to.clone(), file);
-                    pending.entry(directory(to)).or_default().push((to.clone(), Some(file)));
-                    pending.entry(directory(from)).or_default().push((from.clone(), None));
+                    let (here, gone) = ((to.clone(), Some(file)), (from.clone(), None));
+                    if directory(to) == directory(from) {
+                        pending.entry(directory(to)).or_default().push(vec![here, gone]);
+                    } else {
+                        pending.entry(directory(to)).or_default().push(vec![here]);
+                        pending.entry(directory(from)).or_default().push(vec![gone]);
+                    }
                 }
                 Op::Remove(path) => {
                     live.remove(path);
-                    pending.entry(directory(path)).or_default().push((path.clone(), None));
+                    pending.entry(directory(path)).or_default().push(vec![(path.clone(), None)]);
                 }
                 Op::SyncDirectory(path) => {
                     let durable = names.entry(path.clone()).or_default();
-                    for (name, file) in pending.remove(path).unwrap_or_default() {
+                    for (name, file) in pending.remove(path).unwrap_or_default().into_iter().flatten() {
                         put(durable, name, file);
                     }
                 }
             }
         }
         for (path, waiting) in pending {
-            let kept = random.usize(0..=waiting.len());
+            let (first, any) = (random.usize(0..=waiting.len()), random.bool());
             let durable = names.entry(path).or_default();
-            waiting.into_iter().take(kept).for_each(|(name, file)| put(durable, name, file));
+            for (nth, naming) in waiting.into_iter().enumerate() {
+                if if any { random.bool() } else { nth < first } {
+                    naming.into_iter().for_each(|(name, file)| put(durable, name, file));
+                }
+            }
         }
         for (bytes, waiting) in &mut files {
-            let mood = random.u8(0..3);
+            let mood = random.u8(0..4);
+            if mood == 3 {
+                random.shuffle(waiting);
+            }
             for op in waiting.drain(..) {
                 apply(bytes, &op, |_| match mood {
                     0 => true,

@@ -5,16 +5,51 @@ use proptest::test_runner::TestRunner;
 
 use super::model::{Model, View, numbered, synced};
 use super::random::{calls, name};
-use super::sim::{SimDisk, Unsynced, after_power_cut};
+use super::sim::{SimDisk, Unsynced};
 use crate::list::{Entry, MailboxName};
-use crate::store::{Change, Options, Store};
+use crate::store::{Change, Options, Store, StoreError};
+
+/// The store's two files, which are synced each by itself.
+#[derive(Clone)]
+struct Files {
+    tables: SimDisk,
+    log: SimDisk,
+}
+
+impl Files {
+    fn holding([tables, log]: [Vec<u8>; 2]) -> Self {
+        let tables = SimDisk::holding(tables);
+        Self { log: tables.beside(log), tables }
+    }
+
+    fn open(&self, options: Options) -> Result<Store, StoreError> {
+        Store::start(Box::new(self.tables.clone()), Box::new(self.log.clone()), options, None)
+    }
+
+    fn bytes(&self) -> [Vec<u8>; 2] {
+        [self.tables.bytes(), self.log.bytes()]
+    }
+
+    fn record(&self) {
+        self.tables.record();
+        self.log.record();
+    }
+
+    fn recorded(&self) -> usize {
+        self.tables.recorded()
+    }
+
+    fn after_power_cut(&self, [tables, log]: &[Vec<u8>; 2], at: usize, unsynced: Unsynced) -> [Vec<u8>; 2] {
+        [self.tables.after_power_cut(tables, at, unsynced), self.log.after_power_cut(log, at, unsynced)]
+    }
+}
 
 /// A store whose disk remembers everything, and what should be there: after every call, and how far the disk
 /// was when that call was acknowledged.
 struct History {
-    disk: SimDisk,
-    /// What the disk held before.
-    start: Vec<u8>,
+    files: Files,
+    /// What they held before.
+    start: [Vec<u8>; 2],
     store: Store,
     model: Model,
     states: Vec<(usize, View)>,
@@ -25,15 +60,15 @@ impl History {
     /// With a log of this length.
     fn begin(log_bytes: u64) -> Self {
         let options = Options { log_bytes, ..Options::default() };
-        let disk = SimDisk::new();
-        let store = Store::open_on(disk.clone(), options).unwrap();
-        disk.record();
+        let files = Files::holding([Vec::new(), Vec::new()]);
+        let store = files.open(options).unwrap();
+        files.record();
         let model = Model::default();
-        Self { start: disk.bytes(), states: vec![(0, model.view())], disk, store, model, options }
+        Self { start: files.bytes(), states: vec![(0, model.view())], files, store, model, options }
     }
 
     fn acknowledged(&mut self) {
-        self.states.push((self.disk.recorded(), self.model.view()));
+        self.states.push((self.files.recorded(), self.model.view()));
     }
 
     async fn commit_together(&mut self, calls: &[Vec<Change>]) {
@@ -61,8 +96,9 @@ impl History {
 
     /// Cuts the power after every operation, with and without what was not synced.
     async fn cut_everywhere(&self) {
-        for at in 0..=self.disk.recorded() {
+        for at in 0..=self.files.recorded() {
             self.cut(at, Unsynced::Mixed(at as u64)).await;
+            self.cut(at, Unsynced::Reordered(at as u64)).await;
             // Neither is likely to come up by chance.
             self.cut(at, [Unsynced::Kept, Unsynced::Lost][at % 2]).await;
         }
@@ -70,11 +106,10 @@ impl History {
 
     /// Opens what the cut leaves, which must be one of the states it may be, and goes on working with it.
     async fn cut(&self, at: usize, unsynced: Unsynced) {
-        let left = after_power_cut(&self.start, &self.disk.log(), at, unsynced);
-        let disk = SimDisk::holding(left.clone());
-        disk.record();
-        let store = Store::open_on(disk.clone(), self.options)
-            .unwrap_or_else(|e| panic!("cut at {at}, {unsynced:?}: {e}"));
+        let left = self.files.after_power_cut(&self.start, at, unsynced);
+        let files = Files::holding(left.clone());
+        files.record();
+        let store = files.open(self.options).unwrap_or_else(|e| panic!("cut at {at}, {unsynced:?}: {e}"));
         let found = View::of(&store).unwrap();
         let mut states = self.states.iter().map(|(_, view)| view);
         let kept = states.position(|view| view.seq() == found.seq());
@@ -87,16 +122,15 @@ impl History {
             return;
         }
         // The machine comes up, and the power fails again while the store opens.
-        let log = disk.log();
-        let again = after_power_cut(&left, &log, log.len() / 2, unsynced);
-        let store_again = Store::open_on(SimDisk::holding(again), self.options).unwrap();
+        let again = files.after_power_cut(&left, files.recorded() / 2, unsynced);
+        let store_again = Files::holding(again).open(self.options).unwrap();
         let found_again = View::of(&store_again).unwrap();
         assert_eq!(found_again, found, "cut again after {at}, {unsynced:?}");
 
         let later = vec![Change::Attended { at_unix: 77 }];
         store.commit(later).await.unwrap();
         drop(store);
-        let store = Store::open_on(disk, self.options).unwrap();
+        let store = files.open(self.options).unwrap();
         assert_eq!(store.stats().attended_at, Some(77));
     }
 }

@@ -1,6 +1,7 @@
 //! Disks that fail.
 
 use super::basics::{active, name, put};
+use super::model::synced;
 use super::sim::{Kind, SimDisk};
 use crate::list::Entry;
 use crate::store::{Change, Options, Store, StoreError, backup};
@@ -111,6 +112,73 @@ async fn a_full_disk_ends_all_writing() {
     assert!(fail_each(Kind::SetLen, ENOSPC, false, without_log()).await >= 1);
     assert!(fail_each(Kind::Write, ENOSPC, false, options()).await >= 1);
     fail_each(Kind::SetLen, ENOSPC, false, options()).await;
+}
+
+/// Fails every single operation of a load in turn: until it is done with an OK, the old list is there.
+async fn fail_each_of_a_load(kind: Kind, error: i32) -> usize {
+    for after in 0.. {
+        let disk = SimDisk::new();
+        let store = filled(&disk, without_log()).await;
+        disk.fail(kind, after, error, true);
+        let loaded = async {
+            let mut loader = store.begin_load().await?;
+            let all: Vec<_> =
+                (0..COUNT).map(|i| (name(&format!("user.u{i:04}")), entry(2, i).unwrap())).collect();
+            for part in all.chunks(COUNT as usize / 2) {
+                loader.put(part.to_vec()).await?;
+            }
+            loader.finish(synced(1)).await
+        }
+        .await;
+        if disk.faults() == 0 {
+            assert!(loaded.is_ok());
+            return after;
+        }
+        let now = if loaded.is_ok() { 2 } else { 1 };
+        shows(&store, now);
+        let written = disk.bytes();
+        drop(store);
+        let store = Store::open_on(SimDisk::holding(written), without_log()).unwrap();
+        let found = if store.get(&name("user.u0000")).unwrap() == entry(1, 0) { 1 } else { 2 };
+        assert!(found >= now, "{kind:?} {after}: a load that was acknowledged is gone");
+        shows(&store, found);
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_load_that_fails_leaves_the_old_list() {
+    for error in [EIO, ENOSPC] {
+        assert!(fail_each_of_a_load(Kind::Write, error).await > 10);
+        fail_each_of_a_load(Kind::SetLen, error).await;
+    }
+    assert!(fail_each_of_a_load(Kind::Sync, EIO).await > 2);
+}
+
+#[tokio::test]
+async fn an_opening_that_fails_harms_nothing() {
+    // Of the many reads every third.
+    for (kind, step) in [(Kind::Read, 3), (Kind::Write, 1), (Kind::SetLen, 1), (Kind::Sync, 1)] {
+        for after in (0..).step_by(step) {
+            let disk = SimDisk::new();
+            let store = filled(&disk, options()).await;
+            store.commit(many(2)).await.unwrap();
+            // As a process leaves it that is killed: the second is in the log only.
+            let killed = SimDisk::holding(disk.bytes());
+            drop(store);
+            killed.fail(kind, after, EIO, false);
+            if let Ok(store) = Store::open_on(killed.clone(), options()) {
+                let listed = store.snapshot().and_then(|snapshot| snapshot.chunk(None, usize::MAX));
+                assert!(listed.is_err() || listed.is_ok_and(|list| list.len() as u64 == COUNT));
+            }
+            let faults = killed.faults();
+            let store = Store::open_on(SimDisk::holding(killed.bytes()), options()).unwrap();
+            shows(&store, 2);
+            if faults == 0 {
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod faults;
+mod formats;
 mod lists;
 mod model;
 pub(super) mod random;

@@ -1,6 +1,7 @@
 //! A disk in memory that remembers every write, can fail, and can be asked what a power cut would have left.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use redb::StorageBackend;
@@ -22,6 +23,8 @@ pub(super) enum Unsynced {
     Lost,
     /// Each kept, lost, or torn into sectors, by a generator with this seed.
     Mixed(u64),
+    /// The same, and the later before the earlier.
+    Reordered(u64),
 }
 
 /// A kind of operation, to be refused.
@@ -41,12 +44,15 @@ pub(super) struct SimDisk(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
+    /// Operations that were remembered, of all files of one machine.
+    clock: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     bytes: Vec<u8>,
-    log: Option<Vec<Op>>,
+    /// Each with how many there were before it.
+    log: Option<Vec<(usize, Op)>>,
     fault: Option<Fault>,
     faults: usize,
     syncs_held: bool,
@@ -76,6 +82,16 @@ impl SimDisk {
         disk
     }
 
+    /// Another file of the same machine: the power fails for both at once, and a sync of one is none of the other.
+    pub(super) fn beside(&self, bytes: Vec<u8>) -> Self {
+        let clock = self.0.clock.clone();
+        Self(Arc::new(Inner {
+            state: Mutex::new(State { bytes, ..State::default() }),
+            clock,
+            ..Inner::default()
+        }))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
     }
@@ -90,13 +106,16 @@ impl SimDisk {
         self.state().log = Some(Vec::new());
     }
 
-    /// How many operations were remembered.
+    /// How many operations were remembered, those of all files of the machine together.
     pub(super) fn recorded(&self) -> usize {
-        self.state().log.as_ref().map_or(0, Vec::len)
+        self.0.clock.load(Ordering::SeqCst)
     }
 
-    pub(super) fn log(&self) -> Vec<Op> {
-        self.state().log.clone().unwrap_or_default()
+    /// What the disk holds that held `before`, if the power fails after the first `at` operations.
+    pub(super) fn after_power_cut(&self, before: &[u8], at: usize, unsynced: Unsynced) -> Vec<u8> {
+        let log = self.state().log.clone().unwrap_or_default();
+        let done: Vec<Op> = log.into_iter().take_while(|(nth, _)| *nth < at).map(|(_, op)| op).collect();
+        left_of(before, &done, unsynced)
     }
 
     /// Fails operations of this kind with this `errno` after `after` more have succeeded.
@@ -145,7 +164,7 @@ impl SimDisk {
         if let Some(op) = op()
             && let Some(log) = &mut state.log
         {
-            log.push(op);
+            log.push((self.0.clock.fetch_add(1, Ordering::SeqCst), op));
         }
         Ok(state)
     }
@@ -182,8 +201,14 @@ impl StorageBackend for SimDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.act(Kind::Write, || Some(Op::Write(offset, data.to_vec())))?;
-        write(&mut state.bytes, offset, data);
+        match self.act(Kind::Write, || Some(Op::Write(offset, data.to_vec()))) {
+            Ok(mut state) => write(&mut state.bytes, offset, data),
+            Err(error) => {
+                // A full disk takes what still fits, and a broken one what it can.
+                write(&mut self.state().bytes, offset, data.get(..data.len() / 2).unwrap_or_default());
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }
@@ -196,32 +221,38 @@ fn write(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
     bytes[offset..offset + data.len()].copy_from_slice(data);
 }
 
-/// What a disk that held `before` holds if the power fails after the first `at` operations.
-pub(super) fn after_power_cut(before: &[u8], log: &[Op], at: usize, unsynced: Unsynced) -> Vec<u8> {
-    let (done, _) = log.split_at(at);
+/// What is left of `before` and these operations: all up to the last sync, and of the rest what is said.
+fn left_of(before: &[u8], done: &[Op], unsynced: Unsynced) -> Vec<u8> {
     let synced = done.iter().rposition(|op| matches!(op, Op::Sync)).map_or(0, |last| last + 1);
     let mut bytes = before.to_vec();
     for op in &done[..synced] {
         apply(&mut bytes, op);
     }
-    match unsynced {
-        Unsynced::Lost => {}
-        Unsynced::Kept => done[synced..].iter().for_each(|op| apply(&mut bytes, op)),
-        Unsynced::Mixed(seed) => {
+    let mut pending: Vec<&Op> = done[synced..].iter().collect();
+    let mut rng = match unsynced {
+        Unsynced::Lost => return bytes,
+        Unsynced::Kept => {
+            pending.iter().for_each(|op| apply(&mut bytes, op));
+            return bytes;
+        }
+        Unsynced::Mixed(seed) => fastrand::Rng::with_seed(seed),
+        Unsynced::Reordered(seed) => {
             let mut rng = fastrand::Rng::with_seed(seed);
-            for op in &done[synced..] {
-                match (rng.u8(0..3), op) {
-                    (0, _) => {}
-                    (1, Op::Write(offset, data)) => {
-                        for (n, sector) in data.chunks(SECTOR).enumerate() {
-                            if rng.bool() {
-                                write(&mut bytes, offset + (n * SECTOR) as u64, sector);
-                            }
-                        }
+            rng.shuffle(&mut pending);
+            rng
+        }
+    };
+    for op in pending {
+        match (rng.u8(0..3), op) {
+            (0, _) => {}
+            (1, Op::Write(offset, data)) => {
+                for (n, sector) in data.chunks(SECTOR).enumerate() {
+                    if rng.bool() {
+                        write(&mut bytes, offset + (n * SECTOR) as u64, sector);
                     }
-                    _ => apply(&mut bytes, op),
                 }
             }
+            _ => apply(&mut bytes, op),
         }
     }
     bytes
