@@ -1,5 +1,6 @@
 //! `ravenry queue`, as an operator uses it while a backend is down.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -68,7 +69,9 @@ async fn an_operator_sees_holds_moves_and_forgets_what_is_queued() -> Result<()>
     std::fs::create_dir(&directory)?;
     let into = directory.to_string_lossy().into_owned();
     queue(ravenry, &["export", second, "--directory", &into]).await?.success()?;
-    ensure!(std::fs::read_to_string(directory.join(format!("{second}.eml")))? == text);
+    let exported = directory.join(format!("{second}.eml"));
+    ensure!(std::fs::read_to_string(&exported)? == text);
+    ensure!(exported.metadata()?.permissions().mode() & 0o777 == 0o600, "mail is for its owner alone");
     ensure!(listed(ravenry).await?.len() == 3, "it stays queued");
     let again = queue(ravenry, &["export", second, "--directory", &into]).await?;
     ensure!(again.exit != 0, "files that exist are not overwritten: {again:?}");

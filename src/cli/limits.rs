@@ -1,4 +1,4 @@
-//! How many descriptors the process may have.
+//! How many descriptors the process may have, and that no core is dumped of it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -43,6 +43,17 @@ pub(super) fn finding(config: &Config) -> Option<Finding> {
         all.all().next_multiple_of(1024)
     );
     Some(Finding { severity: Severity::Warning, key, text })
+}
+
+/// Passwords are in memory: our own, and those that clients are just saying. One byte is less than any core, and unlike
+/// none at all it also keeps Linux from handing one to a program (core(5): a pipe is otherwise not limited). Whoever needs
+/// a core of a process all the same may allow it (`prlimit --core=unlimited --pid`), so the upper limit stays.
+pub(super) fn keep_no_core() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let current = Some(maximum.map_or(1, |most| most.min(1)));
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current, maximum }) {
+        tracing::warn!(%error, "cores cannot be switched off");
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -224,7 +225,9 @@ fn export(talk: &Talk<'_>, id: String, directory: &Path) -> Result<(), Failure> 
         let path = directory.join(format!("{id}.{ending}"));
         let failed =
             |error: std::io::Error| Failure::new(exit::UNAVAILABLE, format!("{}: {error}", path.display()));
-        let mut file = File::create_new(&path).map_err(failed)?;
+        // Somebody's mail: for whoever exports it alone.
+        let mut new = File::options();
+        let mut file = new.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         if let Err(failure) = receive(talk, &Ask::Queue(ask), &mut file) {
             drop(file);
             let _ = std::fs::remove_file(&path);

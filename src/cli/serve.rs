@@ -39,6 +39,7 @@ use crate::telemetry::{log, metrics};
 pub(super) fn run(config: Config, path: &Path) -> Result<(), Failure> {
     log::start(&config.log);
     limits::raise();
+    limits::keep_no_core();
     let config = limits::fit(config);
     for finding in config.check() {
         match finding.severity {

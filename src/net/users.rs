@@ -209,8 +209,12 @@ impl Users {
 fn read(path: &Path) -> Result<File, UsersError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| UsersError::Io { path: path.to_owned(), error })?;
-    toml::from_str(&text)
-        .map_err(|error| UsersError::Malformed { path: path.to_owned(), why: error.to_string() })
+    toml::from_str(&text).map_err(|error| {
+        // All but the line itself, which the error would show: there may be a verifier in it.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        UsersError::Malformed { path: path.to_owned(), why: format!("line {line}: {}", error.message()) }
+    })
 }
 
 /// Adds a user to the file, or gives an existing one a new password. The file is replaced as a whole, readable
@@ -359,5 +363,26 @@ mod tests {
         let verifier = Verifier::derive(Hash::Sha1, "pencil", &salt, 4096);
         assert_eq!(BASE64.encode(&verifier.stored_key), "6dlGYMOdZcOPutkcNY8U2g7vK9Y=");
         assert_eq!(BASE64.encode(&verifier.server_key), "D+CSWLOshSulAsxiupA+qs2/fTE=");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_what_is_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users");
+        add_user(&path, "murder", "secret").unwrap();
+        let good = std::fs::read_to_string(&path).unwrap();
+        let verifiers: Vec<&str> = good.lines().filter(|line| line.contains("_key")).collect();
+        assert!(verifiers.len() > 4);
+        for (from, to) in
+            [("stored_key = \"", "stored_key = "), ("server_key = \"", "server_key = \"!"), ("salt", "sal")]
+        {
+            std::fs::write(&path, good.replacen(from, to, 1)).unwrap();
+            let error = Users::load(&path).unwrap_err().to_string();
+            for verifier in &verifiers {
+                let secret = verifier.split('"').nth(1).unwrap();
+                assert!(!error.contains(secret), "{error}");
+            }
+            assert!(error.contains("line ") || error.contains("user murder"), "{error}");
+        }
     }
 }

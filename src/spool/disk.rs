@@ -2,9 +2,9 @@
 //!
 //! Names are relative to the spool's directory.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl RealDisk {
     /// Makes the directory and its subdirectories where they are missing. Its parent has to exist.
     pub fn make(root: &Path, subdirectories: &[&str]) -> io::Result<Self> {
         for directory in std::iter::once(root.to_owned()).chain(subdirectories.iter().map(|s| root.join(s))) {
-            match std::fs::create_dir(&directory) {
+            match DirBuilder::new().mode(0o700).create(&directory) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }

@@ -91,6 +91,7 @@ mod tests;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -245,7 +246,12 @@ impl Spool {
     pub fn open(directory: &Path, options: Options) -> Result<Self, SpoolError> {
         let failed = |error: io::Error| SpoolError::disk(directory.display(), &error);
         let disk = RealDisk::make(directory, &DIRECTORIES).map_err(failed)?;
-        let lock = File::options().create(true).append(true).open(directory.join("lock")).map_err(failed)?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(directory.join("lock"))
+            .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Self::start_writer(Arc::new(disk), options, Some(lock)),
             Err(TryLockError::WouldBlock) => Err(SpoolError::InUse(directory.to_owned())),

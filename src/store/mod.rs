@@ -79,8 +79,8 @@ mod snapshot;
 mod stream;
 mod writer;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -226,7 +226,7 @@ impl Store {
     pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
         let failed =
             |what: &str, e: &std::io::Error| StoreError::disk(&format!("{what} {}", dir.display()), e);
-        match std::fs::create_dir(dir) {
+        match DirBuilder::new().mode(0o700).create(dir) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|e| failed("making the directory", &e))?,
         }

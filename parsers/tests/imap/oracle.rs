@@ -7,13 +7,14 @@ use arbitrary::{Arbitrary, Unstructured};
 use imap_codec::decode::Decoder;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::command::{Command as TheirCommand, CommandBody as TheirBody};
+use imap_codec::imap_types::extensions::namespace::Namespace as TheirNamespace;
 use imap_codec::imap_types::flag::FlagNameAttribute;
 use imap_codec::imap_types::mailbox::Mailbox;
 use imap_codec::imap_types::response::{Code, Data, Response, Status, StatusKind};
 use imap_codec::{CommandCodec, ResponseCodec};
 use ravenry_parsers::imap::{
-    CapabilityFilter, ClientEvent, ClientFramer, Command, CommandBody, Condition, Listed, ReplyHead,
-    ServerEvent, ServerFramer, Stop, Verb,
+    CapabilityFilter, ClientEvent, ClientFramer, Command, CommandBody, Condition, Listed, Namespace,
+    ReplyHead, ServerEvent, ServerFramer, Stop, Verb,
 };
 
 /// Tags and names beyond what we look at are refused, however well they are formed.
@@ -220,6 +221,17 @@ fn same_data(theirs: &Data<'_>, whole: &[u8]) {
                 wanted.map(|word| word.to_ascii_uppercase()).eq(shown.iter().map(|w| w.to_ascii_uppercase())),
                 "{context}"
             );
+        }
+        Data::Namespace { personal, other, shared } => {
+            // Of Cyrus's form alone, which has one of these separators.
+            let ours = Namespace::parse(whole, b"alice", false);
+            let Some(ours) = ours.filter(|ours| matches!(ours.separator, b'.' | b'/')) else { return };
+            let first =
+                |class: &[TheirNamespace<'_>]| class.first().map(|first| first.prefix.as_ref().to_vec());
+            let theirs = (first(personal), first(other), first(shared));
+            assert_eq!((Some(ours.personal), ours.others, ours.shared), theirs, "{context}");
+            let separator = personal.first().and_then(|first| first.delimiter).map(|quoted| quoted.inner());
+            assert_eq!(Some(char::from(ours.separator)), separator, "{context}");
         }
         _ => {}
     }

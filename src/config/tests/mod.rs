@@ -93,6 +93,21 @@ fn is_key(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
+/// What was once found stays found without a fuzzer.
+#[test]
+fn the_fuzzers_seeds_hold() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/config");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        let text = std::fs::read_to_string(seed.unwrap().path()).unwrap();
+        any::check(&text);
+        // Each of them cut off anywhere: more than the fuzzer's own first steps.
+        text.char_indices().for_each(|(at, _)| any::check(&text[..at]));
+        count += 1;
+    }
+    assert!(count > 10, "seeds are missing");
+}
+
 proptest! {
     #[test]
     fn whatever_is_wrong_is_wrong_at_a_place_that_is_there(
