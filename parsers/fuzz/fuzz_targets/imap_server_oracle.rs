@@ -4,4 +4,6 @@
 #[path = "../../tests/imap/oracle.rs"]
 mod oracle;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| oracle::check_server(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    oracle::check_server(bytes);
+});

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::invariants::{check_client, check_server};
 use crate::oracle;
 
-fn replay(target: &str, check: fn(&[u8])) {
+fn replay<T>(target: &str, check: fn(&[u8]) -> T) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let mut count = 0;
     for seed in fs::read_dir(&seeds).unwrap() {

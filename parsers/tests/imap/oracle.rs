@@ -20,40 +20,44 @@ use ravenry_parsers::imap::{
 /// Tags and names beyond what we look at are refused, however well they are formed.
 const LONG: usize = 200;
 
-/// Any bytes as what a client sends; and as the recipe of a command that is well-formed.
-pub(crate) fn check_client(bytes: &[u8]) {
-    agree_on_commands(bytes);
+/// Any bytes as what a client sends; and as the recipe of a command that is well-formed. How many were understood.
+pub(crate) fn check_client(bytes: &[u8]) -> usize {
+    let mut agreed = agree_on_commands(bytes);
     if let Ok(command) = TheirCommand::arbitrary(&mut Unstructured::new(bytes)) {
         let mut wire = CommandCodec::default().encode(&command).dump();
         wire.extend_from_slice(b"next NOOP\r\n");
-        agree_on_commands(&wire);
+        agreed += agree_on_commands(&wire);
     }
+    agreed
 }
 
 /// The same of what a server sends.
-pub(crate) fn check_server(bytes: &[u8]) {
-    agree_on_responses(bytes);
+pub(crate) fn check_server(bytes: &[u8]) -> usize {
+    let mut agreed = agree_on_responses(bytes);
     if let Ok(response) = Response::arbitrary(&mut Unstructured::new(bytes)) {
         let mut wire = ResponseCodec::default().encode(&response).dump();
         wire.extend_from_slice(b"* OK next\r\n");
-        agree_on_responses(&wire);
+        agreed += agree_on_responses(&wire);
     }
+    agreed
 }
 
-fn agree_on_commands(wire: &[u8]) {
-    let mut rest = wire;
+fn agree_on_commands(wire: &[u8]) -> usize {
+    let (mut rest, mut agreed) = (wire, 0);
     while let Ok((behind, theirs)) = CommandCodec::default().decode(rest) {
         let (whole, _) = rest.split_at(rest.len() - behind.len());
         let tag = theirs.tag.inner().as_bytes();
         if tag.len() > LONG {
-            return;
+            break;
         }
         assert_eq!(first_command(rest, tag), whole.len(), "{}", whole.escape_ascii());
         let ours = Command::parse(whole).unwrap_or_else(|| panic!("not ours: {}", whole.escape_ascii()));
         assert_eq!(ours.tag, tag);
         same_command(&ours.body, &theirs.body, whole);
         rest = behind;
+        agreed += 1;
     }
+    agreed
 }
 
 /// Where our framer ends the first command, or its first line if the server is to speak then.
@@ -114,14 +118,14 @@ fn same_name(ours: &[u8], theirs: &Mailbox<'_>, whole: &[u8]) {
     }
 }
 
-fn agree_on_responses(wire: &[u8]) {
-    let mut rest = wire;
+fn agree_on_responses(wire: &[u8]) -> usize {
+    let (mut rest, mut agreed) = (wire, 0);
     while let Ok((behind, theirs)) = ResponseCodec::default().decode(rest) {
         let (whole, _) = rest.split_at(rest.len() - behind.len());
         let line = whole.split(|byte| *byte == b'\n').next().unwrap_or_default();
         // More of the beginning than we look at: nobody's tag or response code is as long.
         if line.len() > LONG && matches!(theirs, Response::Status(_)) {
-            return;
+            break;
         }
         let mut framer = ServerFramer::default();
         let mut input = rest;
@@ -138,7 +142,9 @@ fn agree_on_responses(wire: &[u8]) {
             same_data(data, whole);
         }
         rest = behind;
+        agreed += 1;
     }
+    agreed
 }
 
 fn same_head(ours: ReplyHead<'_>, theirs: &Response<'_>, whole: &[u8]) {
