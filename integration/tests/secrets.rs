@@ -25,6 +25,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Who has said nothing for so long has nothing more to say: wrong passwords wait three seconds for their answer.
+const QUIET: Duration = Duration::from_secs(6);
+
 /// Of every secret: no other word here holds it.
 const MARK: &str = "Zq7xKw9p";
 
@@ -326,7 +329,7 @@ async fn spoken(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> 
     stream.write_all(text.as_bytes()).await?;
     let mut heard = Vec::new();
     let mut part = [0; 4096];
-    while let Ok(Ok(length)) = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut part)).await {
+    while let Ok(Ok(length)) = tokio::time::timeout(QUIET, stream.read(&mut part)).await {
         let Some(part) = part.get(..length).filter(|part| !part.is_empty()) else { break };
         heard.extend_from_slice(part);
     }

@@ -8,6 +8,7 @@ use super::login::{self, Outcome};
 use super::message::{Context, Message, Origin};
 use super::wire::Wire;
 use super::{Hangup, Peer};
+use crate::net::sasl::server::known;
 use crate::net::stop::until;
 use crate::spool::{Address, Protocol};
 
@@ -190,7 +191,7 @@ impl Session {
             Outcome::Cancelled => return self.refuse("501 5.5.4 client canceled authentication").await,
             Outcome::Denied(denied) => denied,
         };
-        tracing::warn!(peer = %self.peer.name, mechanism = %String::from_utf8_lossy(mechanism), %denied, "login refused");
+        tracing::warn!(peer = %self.peer.name, mechanism = known(mechanism), %denied, "login refused");
         self.failed_logins += 1;
         // Guessing passwords is slow, here as with Cyrus.
         tokio::time::sleep(self.context.config.failed_login_delay).await;

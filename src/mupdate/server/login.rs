@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::wire::Wire;
 use super::{Hangup, Peer, ServerConfig};
 use crate::net::guesses::Attempt;
-use crate::net::sasl::server::{Denied, Login, Step};
+use crate::net::sasl::server::{Denied, Login, Step, known};
 use crate::net::stream::Stream;
 use crate::rules::{Rule, kept};
 
@@ -119,7 +119,7 @@ async fn authenticate(
             Ok(None)
         }
         Err(denied) => {
-            tracing::warn!(peer = %peer.address, mechanism = %String::from_utf8_lossy(mechanism), %denied, "login refused");
+            tracing::warn!(peer = %peer.address, mechanism = known(mechanism), %denied, "login refused");
             // Guessing passwords is slow, here as with Cyrus.
             attempt.wrong().await;
             wire.status(Some(tag), Status::No, &denied.to_string());

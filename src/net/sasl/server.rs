@@ -167,6 +167,12 @@ impl SessionCallback for Callback {
     }
 }
 
+/// A mechanism's name for the log, if it is one of ours: anything else may be a password in the wrong place.
+pub fn known(mechanism: &[u8]) -> &'static str {
+    let mut ours = Hash::ALL.into_iter().map(Hash::mechanism).chain(["PLAIN"]);
+    ours.find(|name| name.as_bytes().eq_ignore_ascii_case(mechanism)).unwrap_or("another")
+}
+
 /// One login under way.
 pub struct Login {
     session: Session<WhoIsIt>,
