@@ -101,7 +101,7 @@ async fn a_large_murder_is_given_back_to_an_empty_master() -> Result<()> {
     stage.ravenry.wait_for_state("following", PATIENCE).await?;
     let rebuilt = stage.murder.mm.dump().await?;
     ensure!(rebuilt == good, "the master does not hold what it held");
-    ensure!(rebuilt.0.values().all(|entry| !entry.is_local()), "the master lacks the remote flag");
+    ensure!(rebuilt.0.values().all(|entry| entry.remote), "the master lacks the remote flag");
     frontends_hold(&stage.murder, &good).await?;
     stage.ravenry.cli_within(PATIENCE, &["plan"]).await?.success()?;
     is_modest(&stage.ravenry)?;

@@ -98,10 +98,7 @@ async fn an_empty_master_is_rebuilt_and_nobody_loses_a_name() -> Result<()> {
     agreement.master_was_restarted().await?;
     agreement.reached_within(SOON).await?;
     let rebuilt = murder.mm.dump().await?;
-    ensure!(
-        rebuilt.0.values().all(|entry| !entry.is_local()),
-        "the master lacks the remote flag: {rebuilt:?}"
-    );
+    ensure!(rebuilt.0.values().all(|entry| entry.remote), "the master lacks the remote flag: {rebuilt:?}");
     frontends_hold(murder, &good).await?;
     ravenry.cli(&["plan"]).await?.success()?;
 

@@ -95,7 +95,7 @@ async fn a_second_reseed_is_refused_and_one_killed_half_way_ends_the_same() -> R
 
     let rebuilt = stage.murder.mm.dump().await?;
     ensure!(rebuilt == good, "the master does not hold what it held: {rebuilt:?}");
-    ensure!(rebuilt.0.values().all(|entry| !entry.is_local()), "the master lacks the remote flag");
+    ensure!(rebuilt.0.values().all(|entry| entry.remote), "the master lacks the remote flag");
     frontends_hold(&stage, &good).await?;
     agreement.reached_within(SOON).await?;
     stage.ravenry.cli(&["plan"]).await?.success()?;

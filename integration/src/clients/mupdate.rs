@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{PASSWORD, Wire};
 use crate::frames::words;
-use crate::murder::{Acl, Entry, State};
+use crate::murder::Entry;
 use crate::transcript::Transcript;
 
 /// One line from the server, taken apart.
@@ -58,7 +58,7 @@ impl Record {
     fn of(line: &Line) -> Option<Self> {
         let location = line.arg(1);
         let entry = match line.keyword.as_str() {
-            "MAILBOX" => Some(Entry { state: State::Active, location, acl: Acl::parse(&line.arg(2)) }),
+            "MAILBOX" => Some(Entry::active(&location, &line.arg(2))),
             "RESERVE" => Some(Entry::reserved(&location)),
             "DELETE" => None,
             _ => return None,

@@ -56,17 +56,25 @@ pub struct Entry {
     pub location: String,
     /// Who may do what.
     pub acl: Acl,
+    /// The remote flag: another server holds it. A list that was copied as text has the server and lacks the flag.
+    pub remote: bool,
 }
 
 impl Entry {
     /// An active mailbox.
     pub fn active(location: &str, acl: &str) -> Self {
-        Self { state: State::Active, location: location.to_owned(), acl: Acl::parse(acl) }
+        Self::new(State::Active, location.to_owned(), Acl::parse(acl))
     }
 
     /// A reserved name.
     pub fn reserved(location: &str) -> Self {
-        Self { state: State::Reserved, location: location.to_owned(), acl: Acl::default() }
+        Self::new(State::Reserved, location.to_owned(), Acl::default())
+    }
+
+    /// What has a server is remote.
+    fn new(state: State, location: String, acl: Acl) -> Self {
+        let remote = location.contains('!');
+        Self { state, location, acl, remote }
     }
 
     /// Whether it may be used.
@@ -87,7 +95,13 @@ impl Entry {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} at {} [{:?}]", self.state, self.location, self.acl)
+        // What is as it should be is not worth a word.
+        let flag = match (self.remote, self.server().is_some()) {
+            (false, true) => ", without the remote flag",
+            (true, false) => ", with the remote flag",
+            _ => "",
+        };
+        write!(f, "{:?} at {} [{:?}]{flag}", self.state, self.location, self.acl)
     }
 }
 
@@ -116,7 +130,7 @@ impl Dump {
         let mut list = BTreeMap::new();
         for (name, record) in value.as_object().context("the dump is no JSON object")? {
             let field = |key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default();
-            let Some(state) = state_of(field("mbtype")) else {
+            let Some((state, remote)) = kind_of(field("mbtype")) else {
                 continue;
             };
             let location = match field("server") {
@@ -126,7 +140,7 @@ impl Dump {
             let rights = record.get("acl").and_then(Value::as_object).into_iter().flatten();
             let rights =
                 rights.map(|(who, what)| (who.clone(), what.as_str().unwrap_or_default().to_owned()));
-            list.insert(name.clone(), Entry { state, location, acl: Acl(rights.collect()) });
+            list.insert(name.clone(), Entry { state, location, acl: Acl(rights.collect()), remote });
         }
         Ok(Self(list))
     }
@@ -140,25 +154,25 @@ impl Dump {
             let (Some(kind), Some(location)) = (fields.next(), fields.next()) else {
                 bail!("too few fields in {line:?}")
             };
-            let Some(state) = state_of(kind) else { continue };
+            let Some((state, remote)) = kind_of(kind) else { continue };
             let acl = Acl::parse(fields.next().unwrap_or_default());
-            list.insert(name.to_owned(), Entry { state, location: location.to_owned(), acl });
+            list.insert(name.to_owned(), Entry { state, location: location.to_owned(), acl, remote });
         }
         Ok(Self(list))
     }
 }
 
-/// The state behind a type: letters, or bits up to 3.2 (1 remote, 2 reserved, 8 moving, 16 deleted). `None` for
-/// what is not streamed.
-fn state_of(kind: &str) -> Option<State> {
-    let (deleted, intermediate, reserved) = match kind.parse::<u32>() {
-        Ok(bits) => (bits & 16 != 0, false, bits & 2 != 0),
-        Err(_) => (kind.contains('d'), kind.contains('i'), kind.contains('z')),
+/// The state behind a type, and the remote flag: letters, or bits up to 3.2 (1 remote, 2 reserved, 8 moving, 16
+/// deleted). `None` for what is not streamed.
+fn kind_of(kind: &str) -> Option<(State, bool)> {
+    let (deleted, intermediate, reserved, remote) = match kind.parse::<u32>() {
+        Ok(bits) => (bits & 16 != 0, false, bits & 2 != 0, bits & 1 != 0),
+        Err(_) => (kind.contains('d'), kind.contains('i'), kind.contains('z'), kind.contains('r')),
     };
     if deleted || intermediate {
         return None;
     }
-    Some(if reserved { State::Reserved } else { State::Active })
+    Some((if reserved { State::Reserved } else { State::Active }, remote))
 }
 
 #[cfg(test)]
@@ -179,5 +193,19 @@ mod tests {
         assert_eq!(text.get("user.a"), Some(&Entry::active("be1.murder.test!default", "a\tlrs\t")));
         assert_eq!(text.get("user.r"), Some(&Entry::reserved("be2.murder.test!")));
         assert!(text.get("user.l").unwrap().is_local());
+    }
+
+    /// As `ctl_mboxlist -u` leaves a master's list.
+    #[test]
+    fn a_list_that_lost_the_remote_flag_is_another_list() {
+        let text = "user.a\t0 be1.murder.test!default a\tlrs\t\n\n";
+        let json = r#"{"user.a": {"name": "user.a", "mbtype": "e", "partition": "default", "server": "be1.murder.test", "acl": {"a": "lrs"}}}"#;
+        for dump in [text, json] {
+            let list = Dump::parse(dump).unwrap();
+            let entry = list.get("user.a").unwrap();
+            assert!(!entry.remote);
+            assert_ne!(*entry, Entry::active("be1.murder.test!default", "a\tlrs\t"));
+            assert!(format!("{entry:?}").ends_with("without the remote flag"));
+        }
     }
 }
