@@ -6,6 +6,9 @@
 //! hold it, and on the same session says that it does hold another of its mailboxes; and the authority refuses where
 //! somebody wrote the name meanwhile, or too many of that backend were forgotten today.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use crate::authority::write::{Origin, Outcome, Write};
 use crate::backends::{BackendError, Backends, Session};
 use crate::list::{Entry, MailboxName};
 use crate::net::live::Live;
+use crate::rules::{Rule, kept};
 
 /// Suspicions that wait to be looked into; more are dropped, and the ghosts stay until an audit.
 const WAITING: usize = 1024;
@@ -137,7 +141,7 @@ impl Watch {
         // Asked afterwards: had the backend lost its list while it answered, it would deny this one too.
         let believable = session.holds(&control).await?;
         self.sessions.insert(server.clone(), (session, Instant::now()));
-        if !believable {
+        if kept(Rule::NoRemovalOnStaleEvidence) && !believable {
             return Err(Kept::Unbelievable(server));
         }
         if held {

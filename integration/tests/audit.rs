@@ -113,7 +113,32 @@ async fn an_audit_finds_what_is_wrong_and_puts_right_what_is_beyond_doubt() -> R
     let mut wire = Mupdate::login(stage.ravenry.address()).await?;
     ensure!(wire.find("user.begun").await?.is_none(), "the reservation is listed still");
     ensure!(stage.murder.mm.dump().await?.get("user.begun").is_none(), "the master has the reservation");
+    a_backend_that_lost_its_list_is_not_believed(&stage).await?;
     stage.stop().await
+}
+
+/// Everything that is listed there would be a ghost.
+async fn a_backend_that_lost_its_list_is_not_believed(stage: &Stage) -> Result<()> {
+    let be1 = &stage.murder.be1;
+    be1.stop_cyrus().await?;
+    be1.save_list("whole").await?;
+    be1.lose_list().await?;
+    be1.start_cyrus().await?;
+    be1.wait_until_up().await?;
+    let before = stage.list().await?;
+    let fixed = stage.ravenry.cli(&["audit", "--fix", "--yes"]).await?;
+    for name in ["user.alice", "user.orphan"] {
+        let line = fixed.stdout.lines().rfind(|line| line.contains(name)).context(name)?;
+        let kept =
+            line.starts_with("ghost") && line.contains("no other mailbox of its backend to compare with");
+        ensure!(kept, "{line}");
+    }
+    ensure!(fixed.exit == 1 && fixed.stdout.contains(" 0 put right"), "{fixed:?}");
+    ensure!(stage.list().await? == before, "something was taken off the list");
+    be1.stop_cyrus().await?;
+    be1.restore_list("whole").await?;
+    be1.start_cyrus().await?;
+    be1.wait_until_up().await.map(drop)
 }
 
 /// No backend is told the password that shows another authority's certificate; with the right one nothing is wrong.

@@ -1,0 +1,204 @@
+//! Rule 12 at work: what has to be said, and on which session, before a name is taken off the list.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::authority::facts::Unreadable;
+use crate::authority::feed::{Feed, Subscription};
+use crate::authority::master::BoxFuture;
+use crate::authority::write::SessionId;
+use crate::list::{Acl, Location};
+use crate::net::secret::Secret;
+use crate::net::tls::ClientTls;
+use crate::rules::without;
+use crate::store::{Change, Options, Snapshot, Store};
+
+const GHOST: &str = "user.bob.gone";
+const NEIGHBOUR: &str = "user.bob";
+
+fn name(text: &str) -> MailboxName {
+    MailboxName::new(text.as_bytes()).unwrap()
+}
+
+/// A list, and what it was told to forget.
+struct List {
+    store: Store,
+    forgets: Arc<Mutex<Vec<Write>>>,
+    doubted: bool,
+    _dir: tempfile::TempDir,
+}
+
+impl List {
+    async fn of(names: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("list"), Options::default()).unwrap();
+        let put = |(of, location): &(&str, &str)| Change::Put {
+            name: name(of),
+            entry: Entry::active(Location::new(location.as_bytes()).unwrap(), Acl::new(b"bob\tlrs")),
+        };
+        store.commit(names.iter().map(put).collect()).await.unwrap();
+        Self { store, forgets: Arc::default(), doubted: false, _dir: dir }
+    }
+}
+
+impl Namespace for List {
+    fn write(&self, _: Origin, write: Write) -> BoxFuture<Outcome> {
+        self.forgets.lock().unwrap_or_else(PoisonError::into_inner).push(write);
+        Box::pin(async { Outcome::Done })
+    }
+    fn ended(&self, _: SessionId, _: bool) -> BoxFuture<()> {
+        Box::pin(async {})
+    }
+    fn barrier(&self) -> BoxFuture<()> {
+        Box::pin(async {})
+    }
+    fn may_serve(&self) -> bool {
+        true
+    }
+    fn snapshot(&self) -> Result<Snapshot, Unreadable> {
+        Ok(self.store.snapshot()?)
+    }
+    fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
+        Ok(self.store.get(name)?)
+    }
+    fn versioned(&self, name: &MailboxName) -> Result<Option<(Entry, u64)>, Unreadable> {
+        Ok(self.store.snapshot()?.versioned(name)?)
+    }
+    fn is_current(&self) -> BoxFuture<bool> {
+        Box::pin(async { true })
+    }
+    fn is_in_doubt(&self, _: &MailboxName) -> bool {
+        self.doubted
+    }
+    fn subscribe(&self) -> Subscription {
+        Feed::default().subscribe()
+    }
+}
+
+/// What a backend holds; it may lose all of it with its first answer.
+#[derive(Clone, Copy)]
+struct Holds {
+    names: &'static [&'static str],
+    loses_it: bool,
+}
+
+async fn backend(holds: Holds) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            // The client hangs up as it likes.
+            let _ = converse(client, holds).await;
+        }
+    });
+    address
+}
+
+async fn converse(client: TcpStream, holds: Holds) -> std::io::Result<()> {
+    let mut client = BufReader::new(client);
+    let mut held: BTreeSet<&str> = holds.names.iter().copied().collect();
+    client.write_all(b"* OK be1\r\n").await?;
+    loop {
+        let mut line = String::new();
+        if client.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let (tag, command) = line.trim().split_once(' ').unwrap_or_default();
+        let mut said = String::new();
+        if command == "LIST \"\" \"\"" {
+            said = "* LIST () \".\" \"\"\r\n".to_owned();
+        } else if command.starts_with("LIST") {
+            let mut asked = String::new();
+            client.read_line(&mut asked).await?;
+            if held.contains(asked.trim()) {
+                said = format!("* LIST () \".\" {}\r\n", asked.trim());
+            }
+            if holds.loses_it {
+                held.clear();
+            }
+        }
+        client.write_all(format!("{said}{tag} OK done\r\n").as_bytes()).await?;
+    }
+}
+
+/// Suspects the ghost: why it is kept, if it is; and what the list was told.
+async fn suspected(list: List, at: SocketAddr) -> (Result<(), Kept>, Vec<Write>) {
+    let backends = Backends {
+        user: "cyrus".into(),
+        password: Secret::new("secret"),
+        tls: ClientTls::Off,
+        addresses: [("be1".to_owned(), at.to_string())].into(),
+        deadline: Duration::from_secs(10),
+    };
+    let forgets = list.forgets.clone();
+    let namespace: Arc<dyn Namespace> = Arc::new(list);
+    let backends = Live::new(backends);
+    let mut watch = Watch { namespace, backends, sessions: HashMap::new(), forgotten: Arc::default() };
+    let outcome = watch.look_into(&name(GHOST)).await.map(drop);
+    let told = forgets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    (outcome, told)
+}
+
+const BOTH: [(&str, &str); 2] = [(NEIGHBOUR, "be1!default"), (GHOST, "be1!default")];
+
+async fn listed(holds: Holds) -> (Result<(), Kept>, Vec<Write>) {
+    suspected(List::of(&BOTH).await, backend(holds).await).await
+}
+
+#[tokio::test]
+async fn a_ghost_goes_when_its_backend_denies_it_and_has_its_neighbour() {
+    let list = List::of(&BOTH).await;
+    let (_, version) = list.versioned(&name(GHOST)).unwrap().unwrap();
+    let (outcome, told) =
+        suspected(list, backend(Holds { names: &[NEIGHBOUR], loses_it: false }).await).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert_eq!(told, [Write::Forget { name: name(GHOST), version }]);
+}
+
+#[tokio::test]
+async fn rule_12_a_backend_that_denies_what_it_must_hold_is_not_believed() {
+    // It came up with an empty list; or it loses its list while it is asked, so that the first denial was a true one.
+    for (names, loses_it) in [(&[][..], false), (&[NEIGHBOUR], true)] {
+        let (outcome, told) = listed(Holds { names, loses_it }).await;
+        assert!(matches!(&outcome, Err(Kept::Unbelievable(server)) if server == "be1"), "{outcome:?}");
+        assert_eq!(told, []);
+    }
+}
+
+#[tokio::test]
+async fn without_rule_12_a_backend_that_lost_its_list_empties_ours() {
+    let _off = without(Rule::NoRemovalOnStaleEvidence);
+    let (outcome, told) = listed(Holds { names: &[], loses_it: false }).await;
+    assert!(outcome.is_ok() && told.len() == 1, "{outcome:?} {told:?}");
+}
+
+#[tokio::test]
+async fn rule_12_what_there_is_nothing_to_compare_with_stays() {
+    // Another backend's mailbox proves nothing, nor does one that may be about to go with the ghost.
+    let below = format!("{GHOST}.below");
+    let alone = [(GHOST, "be1!default"), (below.as_str(), "be1!default"), ("user.carol", "be2!default")];
+    let at = backend(Holds { names: &[], loses_it: false }).await;
+    let (outcome, told) = suspected(List::of(&alone).await, at).await;
+    assert!(matches!(&outcome, Err(Kept::NoControl(server)) if server == "be1"), "{outcome:?}");
+    assert_eq!(told, []);
+}
+
+#[tokio::test]
+async fn what_is_held_or_in_doubt_or_cannot_be_asked_stays() {
+    let (outcome, told) = listed(Holds { names: &[NEIGHBOUR, GHOST], loses_it: false }).await;
+    assert!(matches!(outcome, Err(Kept::Held)) && told.is_empty(), "{outcome:?} {told:?}");
+
+    let doubted = List { doubted: true, ..List::of(&BOTH).await };
+    let at = backend(Holds { names: &[NEIGHBOUR], loses_it: false }).await;
+    let (outcome, told) = suspected(doubted, at).await;
+    assert!(matches!(outcome, Err(Kept::InDoubt)) && told.is_empty(), "{outcome:?} {told:?}");
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (outcome, told) = suspected(List::of(&BOTH).await, nobody).await;
+    assert!(matches!(outcome, Err(Kept::Backend(_))) && told.is_empty(), "{outcome:?} {told:?}");
+}
