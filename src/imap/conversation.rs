@@ -102,6 +102,8 @@ pub(super) struct Conversation {
     /// The tag of the command that is passing.
     tag: Option<Box<[u8]>>,
     pending: VecDeque<Pending>,
+    /// Commands that have begun and were not answered yet, whatever they are.
+    unanswered: u32,
     /// Answers of ours that wait for the end of a reply.
     inject: BytesMut,
     question: Question,
@@ -117,7 +119,7 @@ impl Conversation {
 
     /// Whether the client waits for no answer and has not begun a command, as far as we can see.
     pub(super) fn between_commands(&self) -> bool {
-        self.client.at_boundary() && self.pending.is_empty() && self.server.at_boundary()
+        self.client.at_boundary() && self.unanswered == 0 && self.server.at_boundary()
     }
 
     /// Whether the frontend has said `BYE`.
@@ -201,6 +203,10 @@ impl Conversation {
             }
             _ => Passing::Unseen,
         };
+        // Without a tag it gets no answer of its own.
+        if !tag.is_empty() && !matches!(self.passing, Passing::Refused(_)) {
+            self.unanswered = self.unanswered.saturating_add(1);
+        }
     }
 
     fn stopped(&mut self, stop: Stop) {
@@ -274,6 +280,7 @@ impl Conversation {
             }
             ReplyHead::Status { tag, condition, code } => {
                 self.bye |= condition == Condition::Bye;
+                self.unanswered = self.unanswered.saturating_sub(u32::from(tag.is_some()));
                 let answered = tag.and_then(|tag| self.answered(tag));
                 match (answered, condition) {
                     (Some(acted), Condition::Ok) => Answering::Confirmation(acted),

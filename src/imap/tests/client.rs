@@ -27,8 +27,12 @@ impl Client {
     }
 
     pub(super) async fn send(&mut self, text: &str) {
+        self.send_bytes(text.as_bytes()).await;
+    }
+
+    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
         // Who was cut off meanwhile sees it when reading.
-        let _ = self.0.write_all(text.as_bytes()).await;
+        let _ = self.0.write_all(bytes).await;
         let _ = self.0.flush().await;
     }
 

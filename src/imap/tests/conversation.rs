@@ -86,6 +86,34 @@ fn confirmed_and_refused_changes_are_noticed() {
 }
 
 #[test]
+fn whatever_is_refused_for_want_of_a_master_is_marked_and_told() {
+    let box_x = || b"INBOX.x".to_vec();
+    for (command, acted) in [
+        ("CREATE INBOX.x", Acted::Create(box_x())),
+        ("DELETE INBOX.x", Acted::Delete(box_x())),
+        ("RENAME INBOX.x INBOX.z", Acted::Rename(box_x(), b"INBOX.z".to_vec())),
+        ("SETACL INBOX.x bob lrs", Acted::Acl(box_x())),
+        ("DELETEACL INBOX.x bob", Acted::Acl(box_x())),
+    ] {
+        for text in ["no connection to server", "unable to reserve mailbox on mupdate server"] {
+            let mut conversation = Conversation::default();
+            client(&mut conversation, &format!("a {command}\r\n"));
+            let said = server(&mut conversation, &format!("a NO {text}\r\n"));
+            let marked = format!(
+                "a NO [UNAVAILABLE] The mail system cannot do this right now, try again later ({text})\r\n"
+            );
+            assert_eq!(said, marked, "{command}");
+            assert_eq!(conversation.notices(), [Notice::NoMaster(acted.clone(), text.into())], "{command}");
+        }
+    }
+    // Whatever else has those words in it is the server's own.
+    let mut conversation = Conversation::default();
+    client(&mut conversation, "a SELECT mupdate\r\n");
+    assert_eq!(server(&mut conversation, "a NO mupdate\r\n"), "a NO mupdate\r\n");
+    assert!(conversation.notices().is_empty());
+}
+
+#[test]
 fn capabilities_lose_what_would_blind_us() {
     let mut conversation = Conversation::default();
     let sent =
@@ -94,6 +122,29 @@ fn capabilities_lose_what_would_blind_us() {
         server(&mut conversation, sent),
         "* CAPABILITY IMAP4rev1 IDLE\r\na OK [CAPABILITY IMAP4rev1] x\r\n"
     );
+}
+
+#[test]
+fn between_two_commands_is_where_nobody_waits() {
+    let mut conversation = Conversation::default();
+    assert!(conversation.between_commands());
+    client(&mut conversation, "a SEARCH ALL\r\nb COMPRESS DEFLATE\r\nc NOOP\r\n");
+    for said in ["* SEARCH 1 2\r\n", "a OK\r\n", "* 3 EXISTS\r\n"] {
+        server(&mut conversation, said);
+        assert!(!conversation.between_commands(), "{said}");
+    }
+    server(&mut conversation, "c OK\r\n");
+    assert!(conversation.between_commands(), "what we refused ourselves is not waited for");
+    // An answer without a tag, and one that nobody waits for.
+    client(&mut conversation, "\r\n");
+    server(&mut conversation, "* BAD Invalid tag\r\nz OK\r\n");
+    assert!(conversation.between_commands());
+    client(&mut conversation, "d IDLE\r\n");
+    server(&mut conversation, "+ idling\r\n");
+    assert!(!conversation.between_commands());
+    client(&mut conversation, "DONE\r\n");
+    server(&mut conversation, "d OK\r\n");
+    assert!(conversation.between_commands());
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::stub::{Part, Stub};
 use super::{Client, Stage};
+use crate::imap::Health;
 
 /// At each frontend.
 const SESSIONS: usize = 500;
 
-/// How long a frontend may keep somebody waiting here.
-const SILENCE: Duration = Duration::from_millis(500);
+/// How long a frontend may keep somebody waiting here: longer than two thousand answers take on a busy machine.
+const SILENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Crowd {
     stage: Stage,
@@ -49,6 +51,22 @@ impl Crowd {
         before - self.clients.len()
     }
 
+    /// Every frontend was asked since, and answered.
+    async fn every_frontend_is_up(&self) {
+        let up = async {
+            while !self
+                .stage
+                .proxy
+                .frontends()
+                .iter()
+                .all(|frontend| matches!(frontend.health, Health::Up(_)))
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, up).await.expect("frontends that are up");
+    }
+
     /// New sessions come to frontends that are well.
     async fn newcomers_are_served(&self) {
         for _ in 0..20 {
@@ -70,6 +88,7 @@ async fn what_happens_to_a_frontend_ends_its_sessions_in_order_and_no_others() {
     crowd.newcomers_are_served().await;
     tokio::time::sleep(3 * SILENCE).await;
     hanging.pause(false);
+    crowd.every_frontend_is_up().await;
     assert_eq!(crowd.ask().await, 0);
 
     hanging.pause(true);

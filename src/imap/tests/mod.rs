@@ -1,6 +1,7 @@
 //! The face to mail clients over loopback, in front of stubs.
 
 mod abuse;
+mod bounds;
 mod client;
 mod conversation;
 mod crowd;

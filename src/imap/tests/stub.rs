@@ -173,6 +173,18 @@ async fn session(
                 heard.lock().unwrap().push(line.clone());
                 format!("{tag} OK Completed\r\n")
             }
+            "APPEND" => {
+                // What waits for a `+` is answered at once.
+                let announced = line.trim_end().strip_suffix("+}").and_then(|text| text.rsplit('{').next());
+                if let Some(size) = announced.and_then(|size| size.parse().ok()) {
+                    let mut literal = vec![0; size];
+                    if reading.read_exact(&mut literal).await.is_err() {
+                        return;
+                    }
+                    reading.read_line(&mut line).await.unwrap();
+                }
+                format!("{tag} OK Completed {named}\r\n")
+            }
             "FETCH" => format!("* 1 FETCH (BODY[] {{11}}\r\nhello world)\r\n{tag} OK Completed {named}\r\n"),
             "CREATE" => format!("{tag} NO no connection to server\r\n"),
             "OVERFLOW" => "* 1 FETCH (BODY[] {99999999999999999999}\r\nb OK is this text?\r\n".to_owned(),
