@@ -110,6 +110,7 @@ pub(super) fn proxy_config(imap: &Imap) -> Result<ImapConfig, Failure> {
         drain: imap.drain.get(),
         check_every: imap.check_every.get(),
         frontend_silence: imap.frontend_silence.get(),
+        mark_unavailable: imap.mark_unavailable,
         max_sessions: imap.max_sessions,
         max_per_client: imap.max_per_client,
         ..ImapConfig::new(imap.frontends.clone())

@@ -237,6 +237,7 @@ impl Running {
                 check_every: imap.check_every.get(),
                 frontend_silence: imap.frontend_silence.get(),
                 max_sessions: imap.max_sessions,
+                mark_unavailable: imap.mark_unavailable,
                 max_per_client: imap.max_per_client,
                 ..old
             });

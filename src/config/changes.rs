@@ -63,6 +63,7 @@ const LIVE: &[&str] = &[
     "imap.check_every",
     "imap.frontend_silence",
     "imap.max_sessions",
+    "imap.mark_unavailable",
     "imap.max_per_client",
     "backends.user",
     "backends.password_file",

@@ -54,6 +54,9 @@ pub struct Imap {
     /// How long a frontend that is down may owe a client an answer.
     #[serde(default = "defaults::frontend_silence")]
     pub frontend_silence: Span,
+    /// Say `[UNAVAILABLE]` and a plain sentence where a frontend refuses for want of the mupdate master.
+    #[serde(default = "defaults::mark_unavailable")]
+    pub mark_unavailable: bool,
     /// Sessions at a time.
     #[serde(default = "defaults::max_sessions")]
     pub max_sessions: usize,
@@ -120,6 +123,9 @@ mod defaults {
     }
     pub(super) fn frontend_silence() -> Span {
         Span::seconds(30)
+    }
+    pub(super) fn mark_unavailable() -> bool {
+        true
     }
     pub(super) fn max_sessions() -> usize {
         50_000

@@ -109,9 +109,16 @@ pub(super) struct Conversation {
     question: Question,
     notices: Vec<Notice>,
     bye: bool,
+    /// Refusals for want of the mupdate master pass as they are.
+    unmarked: bool,
 }
 
 impl Conversation {
+    /// `mark`: whether refusals for want of the mupdate master are marked for the client. They are told either way.
+    pub(super) fn new(mark: bool) -> Self {
+        Self { unmarked: !mark, ..Self::default() }
+    }
+
     /// Whether a `BYE` of ours can be put to the client now without breaking into a reply.
     pub(super) fn between_replies(&self) -> bool {
         self.server.at_boundary()
@@ -350,7 +357,7 @@ impl Conversation {
             Answering::Confirmation(acted) => self.notices.push(Notice::Confirmed(acted)),
             Answering::Refusal(reply, acted) => match outcome::without_master(&reply) {
                 Some((marked, text)) => {
-                    out.put(&marked);
+                    out.put(if self.unmarked { &reply } else { &marked });
                     self.notices.push(Notice::NoMaster(acted, text));
                 }
                 None => out.put(&reply),

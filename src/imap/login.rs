@@ -12,6 +12,7 @@ use ravenry_parsers::imap::{
     CapabilityFilter, Command, CommandBody, Condition, ReplyHead, ServerEvent, ServerFramer, Verb,
 };
 
+use super::conversation::Conversation;
 use super::frontends::{Greeted, Lease};
 use super::relay::Relay;
 use super::wire::{Whole, Wire, WireError};
@@ -74,7 +75,8 @@ pub(super) async fn log_in(shared: &Shared, stream: Stream, peer: SocketAddr) ->
             let (Some(client), Some(server)) = (wire.into_parts(), frontend.wire.into_parts()) else {
                 return Err(WireError::Closed.into());
             };
-            let relay = Box::new(Relay::new(client, server, answer, shared.traffic.clone()));
+            let conversation = Conversation::new(shared.config.mark_unavailable);
+            let relay = Box::new(Relay::new(client, server, answer, conversation, shared.traffic.clone()));
             Ok(LoggedIn { relay, lease: frontend.lease, user })
         }
         Ok(Ok(None)) => {

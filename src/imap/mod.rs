@@ -61,6 +61,8 @@ pub struct ImapConfig {
     pub check_every: Duration,
     /// How long a frontend that is down may owe a client an answer.
     pub frontend_silence: Duration,
+    /// Refusals for want of the mupdate master get `[UNAVAILABLE]` and a plain sentence; otherwise they pass as they are.
+    pub mark_unavailable: bool,
     /// A session in which nothing passes for so long ends. Cyrus's own limit is shorter.
     pub idle_timeout: Duration,
     /// How long sessions may take to come to a good end when the process stops.
@@ -85,6 +87,7 @@ impl ImapConfig {
             frontend_login_timeout: Duration::from_secs(10),
             check_every: Duration::from_secs(2),
             frontend_silence: Duration::from_secs(30),
+            mark_unavailable: true,
             idle_timeout: Duration::from_secs(35 * 60),
             drain: Duration::from_secs(10),
             max_sessions: 50_000,

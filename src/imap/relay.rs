@@ -112,12 +112,13 @@ impl Relay {
         client: (Stream, BytesMut),
         frontend: (Stream, BytesMut),
         unsent: BytesMut,
+        conversation: Conversation,
         traffic: Arc<Traffic>,
     ) -> Self {
         Self {
             client: client.0,
             frontend: frontend.0,
-            conversation: Conversation::default(),
+            conversation,
             up: Backlog { early: fitted(&client.1), ..Backlog::default() },
             down: Backlog { early: fitted(&frontend.1), unsent, ..Backlog::default() },
             passed: (0, 0),

@@ -106,6 +106,11 @@ fn whatever_is_refused_for_want_of_a_master_is_marked_and_told() {
             assert_eq!(conversation.notices(), [Notice::NoMaster(acted.clone(), text.into())], "{command}");
         }
     }
+    // Where nobody wants that, it is told all the same.
+    let mut conversation = Conversation::new(false);
+    client(&mut conversation, "a CREATE INBOX.x\r\n");
+    assert_eq!(server(&mut conversation, "a NO mupdate\r\n"), "a NO mupdate\r\n");
+    assert_eq!(conversation.notices(), [Notice::NoMaster(Acted::Create(box_x()), "mupdate".into())]);
     // Whatever else has those words in it is the server's own.
     let mut conversation = Conversation::default();
     client(&mut conversation, "a SELECT mupdate\r\n");
