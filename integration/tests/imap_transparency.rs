@@ -88,12 +88,27 @@ fn script() -> Vec<String> {
     lines
 }
 
+/// What a replica is told (X-REPLICATION): a file without a `+`, in which everything may stand. No SYNCGET: of a mailbox
+/// elsewhere it ends the session of a 3.12.4 frontend.
+fn replication() -> Vec<String> {
+    let file = "Subject: x\r\n\r\na COMPRESS DEFLATE\r\nb APPEND x {9}\r\n";
+    let guid = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    [
+        "SYNCRESTART".to_owned(),
+        format!("SYNCAPPLY MESSAGE (%{{default {guid} {}}}\r\n{file})", file.len()),
+        "NOOP".to_owned(),
+        "SYNCAPPLY NOTHING %(A 1)".to_owned(),
+        "LOGOUT".to_owned(),
+    ]
+    .into()
+}
+
 /// Everything that was heard, with what a second run must have otherwise taken out.
-async fn told(address: SocketAddr, user: &str) -> Result<Vec<String>> {
+async fn told(address: SocketAddr, user: &str, script: Vec<String>) -> Result<Vec<String>> {
     let mut wire = Wire::connect(address).await?;
     let mut heard = vec![wire.expect_line().await?];
     let login = format!("LOGIN {user} secret");
-    for (number, command) in std::iter::once(login).chain(script()).enumerate() {
+    for (number, command) in std::iter::once(login).chain(script).enumerate() {
         let tag = format!("t{number} ");
         wire.send(format!("{tag}{command}\r\n").as_bytes()).await?;
         loop {
@@ -177,9 +192,9 @@ async fn a_session_through_ravenry_is_the_session_with_the_frontend() -> Result<
     for user in ["alice", "bob", "carol"] {
         stage.murder.create_user(user, &stage.murder.be1).await?;
     }
-    let direct = told(stage.murder.fe1.imap_address(), "alice").await?;
-    let again = told(stage.murder.fe1.imap_address(), "bob").await?;
-    let through = told(stage.imap(), "carol").await?;
+    let direct = told(stage.murder.fe1.imap_address(), "alice", script()).await?;
+    let again = told(stage.murder.fe1.imap_address(), "bob", script()).await?;
+    let through = told(stage.imap(), "carol", script()).await?;
     let new_every_time = differences(&direct, &again);
     assert!(new_every_time.is_empty(), "is to be taken out before it is compared: {new_every_time:#?}");
     // Greeting and login: only the capabilities differ, and which of the frontends greets.
@@ -187,5 +202,11 @@ async fn a_session_through_ravenry_is_the_session_with_the_frontend() -> Result<
     let changed = differences(&direct[1..], &through[1..]);
     assert!(changed.is_empty(), "{changed:#?}");
     assert!(direct.len() > 100, "the script said much: {}", direct.len());
+
+    let direct = told(stage.murder.fe1.imap_address(), "cyrus", replication()).await?;
+    let through = told(stage.imap(), "cyrus", replication()).await?;
+    let changed = differences(&direct[1..], &through[1..]);
+    assert!(changed.is_empty(), "{changed:#?}");
+    assert!(direct.iter().any(|line| line.starts_with("t2 OK")), "the file was not taken: {direct:#?}");
     stage.stop().await
 }

@@ -5,6 +5,9 @@ use memchr::memchr;
 /// The longest announcement with what must stand before it: ` ~{18446744073709551615+}` and a CR.
 const KEPT: usize = 28;
 
+/// Of a GUID, at the least: a size has at most ten digits, and a space, a brace and a CR follow.
+const IN_SIGHT: usize = KEPT - 13;
+
 /// The end of a line that has not ended yet: enough of it to recognise an announcement when it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tail {
@@ -73,6 +76,9 @@ fn announcement(line: &[u8]) -> Result<Option<Announcement>, SizeOverflow> {
     };
     let digits = inside.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let Some((before, digits)) = inside.split_at_checked(inside.len() - digits) else { return Ok(None) };
+    if waits && is_behind_guid(before) && !digits.is_empty() {
+        return Ok(Some(Announcement { size: number(digits)?, waits: false }));
+    }
     let Some(before) = before.strip_suffix(b"{").filter(|_| !digits.is_empty()) else {
         // So many digits that the brace before them is out of sight.
         return if before.is_empty() && digits.len() > 20 { Err(SizeOverflow) } else { Ok(None) };
@@ -81,11 +87,19 @@ fn announcement(line: &[u8]) -> Result<Option<Announcement>, SizeOverflow> {
     if !matches!(before.last(), None | Some(b' ' | b'(')) {
         return Ok(None);
     }
-    let size = digits
-        .iter()
-        .try_fold(0u64, |size, digit| size.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
-        .ok_or(SizeOverflow)?;
-    Ok(Some(Announcement { size, waits }))
+    Ok(Some(Announcement { size: number(digits)?, waits }))
+}
+
+fn number(digits: &[u8]) -> Result<u64, SizeOverflow> {
+    let add = |size: u64, digit: &u8| size.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    digits.iter().try_fold(0, add).ok_or(SizeOverflow)
+}
+
+/// A file of Cyrus's replication (X-REPLICATION), which is sent at once: `%{partition GUID size}`. Its GUID has forty
+/// digits, so that nothing else is in sight, however large the size.
+fn is_behind_guid(before: &[u8]) -> bool {
+    let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    before.strip_suffix(b" ").is_some_and(|guid| guid.len() >= IN_SIGHT && guid.iter().all(digit))
 }
 
 #[cfg(test)]
@@ -118,6 +132,18 @@ mod tests {
         assert_eq!(of("a APPEND x CATENATE (TEXT {7+}"), literal(7, false));
         assert_eq!(of("* 1 FETCH (BODY[] {18446744073709551615}"), literal(u64::MAX, true));
         assert_eq!(of("{3}"), literal(3, true), "the line goes on after a literal");
+    }
+
+    /// What `sync_client` and its server send to each other.
+    #[test]
+    fn files_of_the_replication() {
+        const GUID: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+        assert_eq!(of(&format!("s1 SYNCAPPLY MESSAGE (%{{default {GUID} 310}}")), literal(310, false));
+        assert_eq!(of(&format!("* MESSAGE %{{p {GUID} 4294967295}}")), literal(4_294_967_295, false));
+        assert_eq!(of(&format!("%{{default {GUID} 0}}")), literal(0, false), "the next one of several");
+        for text in [format!("a X {GUID} 5"), format!("a X {} 5}}", &GUID[..12]), format!("a X {GUID}5}}")] {
+            assert_eq!(of(&text), Ok(None), "{text}");
+        }
     }
 
     #[test]
