@@ -1,15 +1,17 @@
 //! A frontend that does nothing but answer, for many sessions or much mail; and whom nginx asks where to go.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use memchr::{memchr, memmem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
 
 /// How long its message is.
-pub(crate) const MESSAGE: usize = 1 << 20;
+pub const MESSAGE: usize = 1 << 20;
 
 /// What is read of a message at a time.
 const CHUNK: usize = 256 << 10;
@@ -46,17 +48,21 @@ impl ImapStub {
 }
 
 async fn serve(listener: TcpListener) -> Result<()> {
+    let released = Arc::<Notify>::default();
     loop {
         let (tcp, _) = listener.accept().await?;
         tcp.set_nodelay(true)?;
+        let released = released.clone();
         // Who hangs up ends its session.
-        tokio::spawn(async move { Session { tcp, input: Vec::new() }.run().await });
+        tokio::spawn(async move { Session { tcp, input: Vec::new(), released }.run().await });
     }
 }
 
 struct Session {
     tcp: TcpStream,
     input: Vec<u8>,
+    /// One session that HOLDs reads nothing more before another one says RELEASE.
+    released: Arc<Notify>,
 }
 
 impl Session {
@@ -82,6 +88,14 @@ impl Session {
                         self.tcp.write_all(b"+ \r\n").await?;
                         self.line().await?;
                     }
+                    self.tcp.write_all(format!("{tag} OK done\r\n").as_bytes()).await?;
+                }
+                "HOLD" => {
+                    self.released.notified().await;
+                    self.tcp.write_all(format!("{tag} OK done\r\n").as_bytes()).await?;
+                }
+                "RELEASE" => {
+                    self.released.notify_one();
                     self.tcp.write_all(format!("{tag} OK done\r\n").as_bytes()).await?;
                 }
                 "LOGOUT" => {

@@ -97,6 +97,32 @@ async fn slow(address: SocketAddr, way: Slowness) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
+/// Too much, before a login and behind it: each has an end, and is in the log.
+async fn too_much_is_logged(face: &Face) -> Result<()> {
+    let (endless, tag) = ("x".repeat(20_000), "y".repeat(300));
+    for (logged_in, sent, why) in [
+        (false, "a LOGIN {999999999}\r\n", "bytes without an end"),
+        (false, endless.as_str(), "Invalid tag"),
+        (false, "a LOGIN {99999999999999999999}\r\n", "Literal size is invalid"),
+        (true, "b APPEND INBOX {99999999999999999999+}\r\n", "Literal size is invalid"),
+        (true, tag.as_str(), "Invalid tag"),
+    ] {
+        let logged = || anyhow::Ok(face.ravenry.log()?.matches(why).count());
+        let before = logged()?;
+        let mut wire = Wire::connect(face.clear).await?;
+        wire.expect_line().await?;
+        if logged_in {
+            wire.send(b"a LOGIN alice secret\r\n").await?;
+            wire.expect_line().await?;
+        }
+        wire.send(sent.as_bytes()).await?;
+        wire.drain().await?;
+        eventually(USUAL, format!("{why:?} in the log"), async || Ok((logged()? > before).then_some(())))
+            .await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_thousand_idle_sessions_and_slow_strangers_take_little_and_disturb_nobody() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -132,6 +158,7 @@ async fn eight_thousand_idle_sessions_and_slow_strangers_take_little_and_disturb
     let [late, tls] = ["client: nothing for 3 s", "TLS: timed out"].map(|why| log.matches(why).count());
     println!("logged: {late} without a login in time, {tls} without a handshake");
     ensure!(late >= 6 * SLOW && tls >= 2 * SLOW, "not all of them are in the log");
+    too_much_is_logged(&face).await?;
 
     // All are still there, and nothing is left of the strangers.
     for session in &mut sessions {

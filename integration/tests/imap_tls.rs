@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
-use ravenry_integration::deadline::within;
+use ravenry_integration::deadline::{eventually, within};
 use ravenry_integration::face::Face;
 use ravenry_integration::identity::Authority;
+use ravenry_integration::imap_stub::ImapStub;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -136,5 +137,36 @@ async fn a_scanner_of_tls_finds_nothing_at_either_port() -> Result<()> {
         ensure!(!done && said.contains("verify"), "{said}");
     }
     face.open().await?.run("NOOP").await?.ok()?;
+    face.ravenry.stop().await
+}
+
+/// A certificate is renewed while people read their mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_shown_to_who_comes_and_nobody_is_disturbed() -> Result<()> {
+    let authority = Authority::new()?;
+    let identity = authority.issue(&["localhost"])?;
+    let face = Face::start(ImapStub::start()?, &identity, None, "").await?;
+    let trusted = authority.certificate();
+    let trusted = trusted.to_str().context("a path")?;
+    let shows = async |door, name: &'static str| {
+        let checks = ["-CAfile", trusted, "-verify_return_error", "-brief", "-verify_hostname", name];
+        Ok(handshake(door, &checks, None).await?.0.then_some(()))
+    };
+    let mut reader = face.open().await?;
+    let renewed = authority.issue(&["renewed.test"])?;
+    std::fs::copy(&renewed.certificate, &identity.certificate)?;
+    std::fs::copy(&renewed.key, &identity.key)?;
+    for door in [Door::Starttls(face.clear), Door::Tls(face.tls)] {
+        ensure!(shows(door, "localhost").await?.is_some(), "{door:?}: before it is told to");
+    }
+    face.ravenry.signal("HUP").await?;
+    for door in [Door::Starttls(face.clear), Door::Tls(face.tls)] {
+        eventually(PATIENCE, format!("{door:?} showing the new one"), async || {
+            shows(door, "renewed.test").await
+        })
+        .await?;
+        ensure!(shows(door, "localhost").await?.is_none(), "{door:?}");
+    }
+    reader.run("NOOP").await?.ok()?;
     face.ravenry.stop().await
 }

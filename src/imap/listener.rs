@@ -182,7 +182,11 @@ impl Proxy {
                 Err(hangup) => tracing::info!(peer = %address, %hangup, "IMAP connection ended"),
                 Ok((logged_in, _place)) => {
                     let over = session::run(&shared, logged_in, stop).await;
-                    tracing::debug!(peer = %address, %over, "IMAP session ended");
+                    if over.is_fault() {
+                        tracing::info!(peer = %address, %over, "IMAP session ended");
+                    } else {
+                        tracing::debug!(peer = %address, %over, "IMAP session ended");
+                    }
                 }
             }
         });

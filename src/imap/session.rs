@@ -37,6 +37,13 @@ pub(super) enum Over {
     Stopping,
 }
 
+impl Over {
+    /// Somebody sent what cannot be followed: out of malice or by mistake, an operator may want to know.
+    pub(super) fn is_fault(&self) -> bool {
+        matches!(self, Self::Ended(End::ClientFault(_) | End::ServerFault(_)))
+    }
+}
+
 /// Carries a session to its end.
 pub(super) async fn run(shared: &Shared, logged_in: LoggedIn, mut stop: watch::Receiver<bool>) -> Over {
     let LoggedIn { mut relay, lease, user } = logged_in;
