@@ -159,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn more_than_ten_and_a_hundredth_or_more_than_a_hundred_are_too_many() {
+        for (taken, entries, trips) in [
+            (10, 10, false),
+            (11, 11, true),
+            (11, 1_100, false),
+            (12, 1_100, true),
+            (100, 9_000, true),
+            (100, 10_000, false),
+            (101, 10_000_000, true),
+        ] {
+            assert_eq!(Guard::default().trips(taken, entries), trips, "{taken} of {entries}");
+        }
+    }
+
+    #[test]
     fn what_was_counted_can_be_taken_off_again() {
         let (here, there) = (at("be1!default"), at("be2!default"));
         let hidden = Entry::reserved(here.location.clone());

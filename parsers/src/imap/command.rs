@@ -176,6 +176,25 @@ mod tests {
             Some(CommandBody::Authenticate { mechanism: b"PLAIN", initial: Some(b"=") })
         );
         assert_eq!(body("a CREATE INBOX.x (USE (\\Sent))\r\n"), Some(CommandBody::Create(name("INBOX.x"))));
+        for text in [
+            "a SETACL INBOX.x bob lrs\r\n",
+            "a setacl {7+}\r\nINBOX.x bob +i\r\n",
+            "a DELETEACL \"INBOX.x\" bob\r\n",
+        ] {
+            assert_eq!(body(text), Some(CommandBody::Acl(name("INBOX.x"))), "{text}");
+        }
+        for verb in [
+            Verb::Capability,
+            Verb::List,
+            Verb::Lsub,
+            Verb::Namespace,
+            Verb::Id,
+            Verb::StartTls,
+            Verb::Logout,
+        ] {
+            let word = format!("{verb:?}").to_uppercase();
+            assert_eq!(body(&format!("a {word}\r\n")), Some(CommandBody::Plain(verb)), "{word}");
+        }
         assert_eq!(
             body("a ENABLE CONDSTORE UTF8=ACCEPT\r\n"),
             Some(CommandBody::Enable(vec![b"CONDSTORE", b"UTF8=ACCEPT"]))

@@ -180,9 +180,13 @@ fn the_plan_says_what_the_replay_does_and_drops_nothing() {
     }
     for wanted in [
         (Side::Master, Act::Add, false),
+        (Side::Master, Act::Activate, false),
+        (Side::Master, Act::Move, false),
         (Side::Master, Act::Remove, false),
         (Side::Master, Act::Acl, false),
         (Side::Here, Act::Add, false),
+        (Side::Here, Act::Activate, false),
+        (Side::Here, Act::Move, true),
         (Side::Here, Act::Remove, true),
         (Side::Neither, Act::Conflict, true),
     ] {

@@ -173,10 +173,15 @@ fn nothing_is_granted_that_the_list_being_taken_would_lose() {
 /// Somebody deletes names at the master behind our back, one after the other.
 fn delete_at_master(world: &mut World, range: std::ops::Range<usize>) {
     for n in range {
-        world.bypass(&Write::Delete { name: name(&format!("user.u{n:03}")) });
-        while world.stream_one() {}
-        while world.commit_one() {}
+        bypass(world, &Write::Delete { name: name(&format!("user.u{n:03}")) });
     }
+}
+
+/// Somebody changes a name there, and the stream tells.
+fn bypass(world: &mut World, write: &Write) {
+    world.bypass(write);
+    while world.stream_one() {}
+    while world.commit_one() {}
 }
 
 #[test]
@@ -227,6 +232,16 @@ fn deletes_that_are_slow_or_expected_or_ours_are_no_burst() {
     announced.feed(Event::Expect(b"be1".to_vec(), Duration::from_secs(3600)));
     delete_at_master(&mut announced, 0..30);
     assert_eq!((announced.machine.state(), announced.store.list.len()), (State::Following, NAMES - 30));
+
+    // cyr_expire, which a backend runs at night.
+    let kept = |n| name(&format!("DELETED.user.u{n:03}.6B041D87"));
+    let list: List =
+        (0..NAMES).map(|n| (kept(n).as_bytes().to_vec(), active("be1!default", "u\tlrs"))).collect();
+    let mut expired = World::new(Policy::default(), list);
+    for n in 0..30 {
+        bypass(&mut expired, &Write::Delete { name: kept(n) });
+    }
+    assert_eq!((expired.machine.state(), expired.store.list.len()), (State::Following, NAMES - 30));
 
     let mut ours = murder();
     for n in 0..30 {
@@ -297,6 +312,43 @@ fn a_persons_word_settles_a_name_on_both_sides() {
         assert!(world.store.conflicts.is_empty() && world.store.unconfirmed.is_empty());
         assert_eq!(world.slave, world.store.list);
     }
+}
+
+/// What a snapshot lacked or had elsewhere waits for a word that is no older list's.
+#[test]
+fn what_a_snapshot_took_away_is_settled_by_its_backend_or_a_live_stream() {
+    let unconfirmed = |world: &World, user: &str| world.store.unconfirmed.contains_key(user.as_bytes());
+    let held = |list: &List, user: &str| list.get(user.as_bytes()).cloned();
+    let moved = |world: &World| {
+        let there = Some(active("be2!default", "u\tlrs"));
+        held(&world.master, "user.u001") == there && held(&world.store.list, "user.u001") == there
+    };
+    let activate = |location: &str| Write::Activate {
+        name: name("user.u001"),
+        location: at(location),
+        acl: Acl::new(b"u\tlrs"),
+    };
+    // Its backend, as `ctl_mboxlist -m` does.
+    let mut world = disputed();
+    assert_eq!(write_and_settle(&mut world, activate("be1!default")), Outcome::Done);
+    assert!(!unconfirmed(&world, "user.u001") && held(&world.master, "user.u001").is_some());
+    assert_eq!(held(&world.store.list, "user.u001"), held(&world.master, "user.u001"));
+
+    // A live stream places it elsewhere.
+    let mut world = disputed();
+    bypass(&mut world, &activate("be2!default"));
+    assert!(!unconfirmed(&world, "user.u001") && moved(&world));
+
+    // A live stream deletes what the snapshot had elsewhere.
+    let mut world = murder();
+    world.master_dies();
+    world.master.insert(b"user.u001".to_vec(), active("be2!default", "u\tlrs"));
+    world.settle();
+    assert!(unconfirmed(&world, "user.u001") && !moved(&world), "not on the snapshot's word");
+    bypass(&mut world, &Write::Delete { name: name("user.u001") });
+    assert!(!unconfirmed(&world, "user.u001"));
+    assert_eq!((held(&world.master, "user.u001"), held(&world.store.list, "user.u001")), (None, None));
+    assert_eq!(world.slave, world.store.list);
 }
 
 #[test]
