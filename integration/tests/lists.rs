@@ -128,6 +128,7 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
     let elsewhere = SocketAddr::from(([127, 0, 0, 1], 0));
     for (file, text) in files {
         let ravenry = empty(elsewhere).await?;
+        let copy = dir.path().join("nothing.redb").display().to_string();
         for command in [
             ["plan"].as_slice(),
             &["reseed", "--yes"],
@@ -135,6 +136,9 @@ async fn a_list_goes_into_a_file_and_back_and_an_old_one_waits_for_a_person() ->
             &["audit"],
             &["list", "export"],
             &["list", "find", "user.alice"],
+            &["conflicts", "list"],
+            &["conflicts", "show", "user.alice"],
+            &["backup", &copy],
         ] {
             let missing = ravenry.cli(command).await?;
             ensure!(missing.exit == 69 && missing.said().contains("there is no list yet"), "{missing:?}");

@@ -7,6 +7,8 @@ use crate::admin::Copied;
 use crate::admin::server::Replies;
 
 pub(super) async fn attend(desk: &Desk, path: &Path, replies: Replies) -> Result<Copied, String> {
+    // A copy of nothing would pass for a backup, and take the place of a good one.
+    desk.needs_list(&replies).await?;
     let _turn = desk.turns.take("a backup")?;
     if !path.is_absolute() {
         return Err(format!("{} is not an absolute path", path.display()));

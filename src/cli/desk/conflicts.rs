@@ -14,6 +14,7 @@ use crate::store::{Conflict, Snapshot, StoreError};
 const PAGE: usize = 1000;
 
 pub(super) async fn attend(desk: &Desk, ask: ConflictsAsk, replies: Replies) -> Result<Value, String> {
+    desk.needs_list(&replies).await?;
     match ask {
         ConflictsAsk::Resolve { name, keep } => resolve(desk, &name, keep).await,
         ConflictsAsk::List => {
