@@ -5,17 +5,28 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::list::MailboxName;
 
+/// How long the master must have been followed again before a deletion that was given up counts as over. What held it
+/// back, a master that hung or a proxy before it, held back other connections too, and lets go of all of them in
+/// one moment: the deletion is carried out then, and a replay begins in the same milliseconds.
+const FOLLOWED: Duration = Duration::from_secs(1);
+
 type UnderWay = HashMap<MailboxName, Arc<Notify>>;
 
+/// Since when the master is followed, its list complete; `None` while it is not.
+pub(super) type Followed = watch::Receiver<Option<Instant>>;
+
 /// At most one deletion of a name at a time; clones are the same book.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Deletions {
     under_way: Arc<Mutex<UnderWay>>,
+    followed: Followed,
 }
 
 /// The only deletion of its name, until dropped.
@@ -26,6 +37,10 @@ pub(super) struct Alone {
 }
 
 impl Deletions {
+    pub(super) fn new(followed: Followed) -> Self {
+        Self { under_way: Arc::default(), followed }
+    }
+
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,6 +60,19 @@ impl Deletions {
                 }
             };
             ended.await;
+        }
+    }
+}
+
+impl Alone {
+    /// Waits until what became of the deletion must have shown, when nobody can hear of it any more.
+    pub(super) async fn over(mut self) {
+        // Its sender goes with the link: then nobody deletes any more.
+        while let Ok(followed) = self.book.followed.wait_for(Option::is_some).await.map(|since| *since) {
+            let Some(until) = followed.map(|since| since + FOLLOWED) else { continue };
+            if timeout_at(until, self.book.followed.changed()).await.is_err() {
+                return;
+            }
         }
     }
 }

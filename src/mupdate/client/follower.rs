@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ravenry_parsers::mupdate::{CommandBody, ServerLine, Status};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::LinkConfig;
@@ -25,6 +25,7 @@ pub(super) type BarrierRequest = oneshot::Sender<Result<(), Lost>>;
 pub(super) struct Follower {
     config: Live<LinkConfig>,
     pool: Arc<Pool>,
+    follows: watch::Sender<Option<Instant>>,
     events: mpsc::Sender<LinkEvent>,
     requests: mpsc::Receiver<BarrierRequest>,
     restart: Arc<Notify>,
@@ -87,11 +88,21 @@ impl Follower {
     pub(super) fn new(
         config: Live<LinkConfig>,
         pool: Arc<Pool>,
+        follows: watch::Sender<Option<Instant>>,
         events: mpsc::Sender<LinkEvent>,
         requests: mpsc::Receiver<BarrierRequest>,
         restart: Arc<Notify>,
     ) -> Self {
-        Self { config, pool, events, requests, restart, epoch: LinkEpoch(0), last_dump: Duration::ZERO }
+        Self {
+            config,
+            pool,
+            follows,
+            events,
+            requests,
+            restart,
+            epoch: LinkEpoch(0),
+            last_dump: Duration::ZERO,
+        }
     }
 
     /// Runs until nobody listens to the events.
@@ -101,6 +112,7 @@ impl Follower {
             self.epoch.0 += 1;
             let began = Instant::now();
             let end = self.follow().await;
+            self.follows.send_replace(None);
             let restarted = matches!(end, End::Restarted);
             let Some(why) = end.why() else { return };
             if self.events.send(LinkEvent::Down(self.epoch, why)).await.is_err() {
@@ -223,6 +235,7 @@ impl Follower {
                 following.hand_on(&self.events).await?;
                 self.pool.prepare();
                 following.complete = true;
+                self.follows.send_replace(Some(Instant::now()));
                 self.last_dump = following.began.elapsed();
                 following.send(&self.events, LinkEvent::Complete(following.epoch)).await?;
             }

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::LinkConfig;
-use super::deletions::Deletions;
+use super::deletions::{Deletions, Followed};
 use super::line::{Awaited, DEPTH, Request};
 use super::pool::Pool;
 use crate::authority::master::{Lost, MasterReply};
@@ -27,9 +27,9 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    pub(super) fn new(config: &LinkConfig, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(config: &LinkConfig, pool: Arc<Pool>, followed: Followed) -> Self {
         let turns = Semaphore::new(config.connections.max(1) * DEPTH);
-        Self { pool, turns, deletions: Deletions::default() }
+        Self { pool, turns, deletions: Deletions::new(followed) }
     }
 
     /// Lets go of the connections: the next writes dial anew.

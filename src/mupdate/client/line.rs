@@ -30,8 +30,8 @@ pub(super) const DEPTH: usize = 16;
 /// at the moment when it wakes. And an answer that never comes, eaten on its way, must not keep a replay waiting.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long a deletion counts as under way after its connection ended without an answer: what the master had read
-/// by then it still carries out.
+/// How long a deletion counts as under way, at the least, after its connection ended without an answer: what the master
+/// had read by then it still carries out.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// A handle to the connection. The task ends with the last handle, once every reply has come.
@@ -108,6 +108,9 @@ async fn work(connection: Connection, mut queue: mpsc::UnboundedReceiver<Request
     let unanswered: Vec<Alone> = waiting.into_iter().filter_map(|reply| reply.alone).collect();
     if !unanswered.is_empty() {
         sleep(SETTLE).await;
+        for deletion in unanswered {
+            deletion.over().await;
+        }
     }
 }
 

@@ -26,7 +26,7 @@ mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::rustls::pki_types::InvalidDnsNameError;
 
 use crate::authority::master::{BoxFuture, LinkEvent, Lost, Master, MasterReply};
@@ -112,8 +112,9 @@ impl MasterLink {
         let (barriers, requests) = mpsc::channel(1024);
         let restart = Arc::new(tokio::sync::Notify::new());
         let pool = pool::Pool::new(config.clone());
-        let forward = Arc::new(forward::Forward::new(&config.get(), pool.clone()));
-        let follower = follower::Follower::new(config, pool, events, requests, restart.clone());
+        let (follows, followed) = watch::channel(None);
+        let forward = Arc::new(forward::Forward::new(&config.get(), pool.clone(), followed));
+        let follower = follower::Follower::new(config, pool, follows, events, requests, restart.clone());
         let task = tokio::spawn(follower.run());
         Self { forward, barriers, restart, task }
     }

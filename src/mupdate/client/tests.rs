@@ -420,6 +420,34 @@ async fn rule_5_two_deletions_of_a_name_are_never_at_the_master_together() {
     assert_eq!(third, Ok(MasterReply::Done));
 }
 
+/// What holds a deletion back lets go of it when it lets go of the stream: a replay that began with the list would
+/// meet it.
+#[tokio::test]
+async fn a_deletion_that_was_given_up_is_not_repeated_before_the_master_was_followed_for_a_while() {
+    // Away for longer than a deletion counts as under way after its connection ended.
+    let away = Duration::from_secs(3);
+    let mut stage =
+        Stage::start_with(|config| LinkConfig { backoff: away, backoff_max: away, ..quiet(config) }).await;
+    let stream = stage.following().await;
+    let (first, ()) = tokio::join!(stage.link.send(delete("user.a"), PATIENCE), async {
+        stage.known().await.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+    });
+    assert!(matches!(first, Err(Lost::InDoubt(_))), "{first:?}");
+    drop(stream);
+    stage.down().await;
+    let mut stream = stage.known().await;
+    stream.hear("U01 UPDATE\r\n").await.unwrap();
+    let listed = std::time::Instant::now();
+    stream.say("U01 OK \"streaming starts\"\r\n").await;
+    let (second, ()) = tokio::join!(stage.link.send(delete("user.a"), PATIENCE), async {
+        let mut master = stage.known().await;
+        master.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        assert!(listed.elapsed() >= Duration::from_secs(1), "{:?}", listed.elapsed());
+        master.say(DELETED).await;
+    });
+    assert_eq!(second, Ok(MasterReply::Done));
+}
+
 #[tokio::test]
 async fn writes_share_a_connection_and_one_given_up_takes_nobody_with_it() {
     let mut stage = Stage::start_with(quiet).await;
