@@ -13,10 +13,18 @@ use crate::engine::Engine;
 
 /// The label that holds the pid of the process that made a container or network.
 const OWNER: &str = "ravenry.integration.pid";
+/// The label that says among which processes that pid counts.
+const AMONG: &str = "ravenry.integration.pids";
+
+/// Our namespace of pids. Who works in a container, on the host's engine, does not see the host's processes, and must not
+/// take them for dead.
+fn among() -> String {
+    std::fs::read_link("/proc/self/ns/pid").unwrap_or_default().to_string_lossy().into_owned()
+}
 
 /// The labels of everything that this process makes.
 pub(super) fn labels() -> HashMap<String, String> {
-    HashMap::from([(OWNER.to_owned(), std::process::id().to_string())])
+    HashMap::from([(OWNER.to_owned(), std::process::id().to_string()), (AMONG.to_owned(), among())])
 }
 
 /// Removes what processes left that are no longer there. Returns how many things were removed.
@@ -27,8 +35,10 @@ pub async fn sweep(engine: &Engine) -> Result<usize> {
 async fn remove_owned(engine: &Engine, doomed: impl Fn(&str) -> bool) -> Result<usize> {
     let docker = engine.docker();
     let filter = HashMap::from([("label", vec![OWNER])]);
+    let among = among();
     let mine = |labels: &Option<HashMap<String, String>>| {
-        labels.as_ref().and_then(|labels| labels.get(OWNER)).is_some_and(|pid| doomed(pid))
+        let Some(labels) = labels else { return false };
+        labels.get(AMONG) == Some(&among) && labels.get(OWNER).is_some_and(|pid| doomed(pid))
     };
     let mut removed = 0;
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
