@@ -25,8 +25,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Who has said nothing for so long has nothing more to say: wrong passwords wait three seconds for their answer.
-const QUIET: Duration = Duration::from_secs(6);
+/// Who has said nothing for so long has nothing more to say: each of three wrong passwords waits three seconds, and what is
+/// sent in one piece is answered in one.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// Of every secret: no other word here holds it.
 const MARK: &str = "Zq7xKw9p";

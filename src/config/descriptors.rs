@@ -2,7 +2,7 @@
 
 use super::{Config, Imap, Lmtp};
 
-/// What the packaged unit (`LimitNOFILE=`) and the container's compose.yaml allow.
+/// What the packaged unit allows (`LimitNOFILE=`).
 pub const PACKAGED: u64 = 262_144;
 
 /// The list, the journal and the queue on disk, the control socket, the status page, backends that are asked, the
@@ -116,8 +116,6 @@ mod tests {
         assert!(all.all() > 65_536, "{all:?}");
         let unit = include_str!("../../packaging/systemd/ravenry.service");
         assert!(unit.contains(&format!("\nLimitNOFILE={PACKAGED}\n")));
-        let compose = include_str!("../../packaging/container/compose.yaml");
-        assert!(compose.contains(&format!("ulimits: {{ nofile: {PACKAGED} }}\n")));
     }
 
     #[test]
