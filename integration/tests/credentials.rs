@@ -34,18 +34,6 @@ fn configuration() -> Result<String> {
     ))
 }
 
-async fn becomes(host: &Debian, state: &str) -> Result<()> {
-    let asked = eventually(SOON, format!("ravenry.service being {state}"), async || {
-        Ok((host.sh("systemctl is-active ravenry").await?.stdout.trim() == state).then_some(()))
-    });
-    match asked.await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            Err(error.context(host.sh("journalctl -u ravenry --no-pager | tail -50").await?.said()))
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_only_root_can_read_reach_the_service() -> Result<()> {
     let package = Package::build().await?;
@@ -101,7 +89,7 @@ async fn secrets_that_only_root_can_read_reach_the_service() -> Result<()> {
     })
     .await?;
     host.must("mv /root/murder/away /root/murder/master.pw").await?;
-    becomes(&host, "active").await?;
+    host.service_becomes("active").await?;
     host.stop().await?;
     murder.stop().await
 }

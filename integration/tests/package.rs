@@ -44,18 +44,6 @@ async fn status_line(host: &Debian, what: &str) -> Result<()> {
     Ok(())
 }
 
-async fn active(host: &Debian, state: &str) -> Result<()> {
-    let asked = eventually(SOON, format!("ravenry.service being {state}"), async || {
-        Ok((host.sh("systemctl is-active ravenry").await?.stdout.trim() == state).then_some(()))
-    });
-    match asked.await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            Err(error.context(host.sh("journalctl -u ravenry --no-pager | tail -50").await?.said()))
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_nothing_and_a_purge_keeps_what_is_owed() -> Result<()> {
     let package = Package::build().await?;
@@ -75,10 +63,10 @@ async fn it_starts_nothing_and_a_purge_keeps_what_is_owed() -> Result<()> {
     host.must(CONFIGURE).await?;
     host.must("systemctl start --no-block ravenry").await?;
     status_line(&host, "learning: ").await?;
-    active(&host, "activating").await?;
+    host.service_becomes("activating").await?;
     let list = "user.alice\\t1 be1.example.org!default alice\\tlrswipkxtecdan\\t\\n";
     host.must(&format!("printf '{list}' > /root/list && ravenry list import /root/list --yes")).await?;
-    active(&host, "active").await?;
+    host.service_becomes("active").await?;
     status_line(&host, "standing-in: ").await?;
     let process = "/proc/$(systemctl show --property=MainPID --value ravenry)";
     let user = host.must(&format!("stat --format=%U {process}")).await?;
@@ -152,7 +140,7 @@ async fn a_reload_fails_with_a_reason(host: &Debian) -> Result<()> {
     status_line(host, "the last reload failed: ").await?;
     let log = host.must("journalctl -u ravenry --no-pager").await?;
     ensure!(log.contains("unknown key `metrik`, did you mean `metrics`?"), "{log}");
-    active(host, "active").await?;
+    host.service_becomes("active").await?;
     host.must("cat /root/kept > /etc/ravenry/ravenry.toml && systemctl reload ravenry").await.map(drop)
 }
 
@@ -168,7 +156,7 @@ async fn the_watchdog_starts_it_again(host: &Debian) -> Result<()> {
         Ok((now != before && now.trim() != "0").then_some(()))
     })
     .await?;
-    active(host, "active").await?;
+    host.service_becomes("active").await?;
     let log = host.must("journalctl --no-pager").await?;
     ensure!(log.contains("Watchdog timeout"), "{log}");
     host.must("rm -r /run/systemd/system/ravenry.service.d && systemctl daemon-reload").await.map(drop)
@@ -191,7 +179,7 @@ async fn nobody_is_refused_while_systemd_listens(host: &Debian, lmtp: SocketAddr
             return Err(error.context("refused while it was restarted"));
         }
     }
-    active(host, "active").await
+    host.service_becomes("active").await
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ use crate::engine::{Engine, Output};
 /// Enough for any one thing on a busy machine; `systemctl start` waits until Ravenry may serve.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// For the packaged service to be in another state.
+const SERVICE: Duration = Duration::from_secs(60);
+
 /// Where the directory of packages is found inside.
 pub const PACKAGES: &str = "/packages";
 
@@ -113,6 +116,19 @@ impl Debian {
     /// Runs a script as root.
     pub async fn sh(&self, script: &str) -> Result<Output> {
         self.engine.exec(&self.container, "root", &["sh", "-c", script], PATIENCE).await
+    }
+
+    /// Waits until the packaged service is `active`, or whatever else systemd calls a state; tells its log otherwise.
+    pub async fn service_becomes(&self, state: &str) -> Result<()> {
+        let asked = eventually(SERVICE, format!("ravenry.service being {state}"), async || {
+            Ok((self.sh("systemctl is-active ravenry").await?.stdout.trim() == state).then_some(()))
+        });
+        match asked.await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Err(error.context(self.sh("journalctl -u ravenry --no-pager | tail -50").await?.said()))
+            }
+        }
     }
 
     /// Runs a script as root that has to succeed; what it said.

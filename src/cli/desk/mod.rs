@@ -120,23 +120,24 @@ impl Desk {
     async fn needs_list(&self, replies: &Replies) -> Result<(), String> {
         let stats = self.authority.store().stats();
         let standing = self.authority.standing().borrow().clone();
-        if stats.complete && standing.state == State::Learning {
-            let age = stats.attended_at.map(|at| format!(", {} ago", span(unix().saturating_sub(at))));
-            let when = age.unwrap_or_default();
-            return replies
-                .notice(format!("this is the list that was served last{when}; it is not served now"))
-                .await;
+        match (stats.complete, standing.state) {
+            (true, State::Learning) => {
+                let age = stats.attended_at.map(|at| format!(", {} ago", span(unix().saturating_sub(at))));
+                let when = age.unwrap_or_default();
+                let text = format!("this is the list that was served last{when}; it is not served now");
+                replies.notice(text).await
+            }
+            (true, _) => Ok(()),
+            (false, _) => {
+                let master = match standing.last_error {
+                    Some(error) => format!("the master at {} cannot be read: {error}", self.master_address),
+                    None => format!("the master at {} has not sent its list yet", self.master_address),
+                };
+                Err(format!(
+                    "there is no list yet: {master}; `ravenry list learn` or `ravenry list import` can give one"
+                ))
+            }
         }
-        if stats.complete {
-            return Ok(());
-        }
-        let master = match standing.last_error {
-            Some(error) => format!("the master at {} cannot be read: {error}", self.master_address),
-            None => format!("the master at {} has not sent its list yet", self.master_address),
-        };
-        Err(format!(
-            "there is no list yet: {master}; `ravenry list learn` or `ravenry list import` can give one"
-        ))
     }
 
     /// The queue, where deliveries are configured.
