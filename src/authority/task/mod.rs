@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `handle` | what the faces and the operator hold: [`Authority`] |
 //! | `driver` | the loop |
+//! | `age` | what the wall clock tells |
 //! | `intake` | the master's list, while it arrives |
 //! | `comparer` | its comparison with ours, beside the loop |
 //! | `committer` | commits in order, then publishes in the same order |
 //! | `monitor` | what monitors count |
 //! | `pulse` | a sign of life |
 
+pub(crate) mod age;
 mod committer;
 mod comparer;
 mod driver;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::age::worth;
 use super::committer::Committer;
 use super::comparer::Aside;
 use super::handle::{Options, Order, Passage, Standing};
@@ -114,18 +115,7 @@ impl Driver {
         aside: Aside,
     ) -> (Self, watch::Receiver<Standing>) {
         let stats = store.stats();
-        let age = stats.attended_at.map(|at| Duration::from_secs(unix().saturating_sub(at)));
-        let (restored, reason) = match age {
-            _ if !stats.complete => (Restored::Nothing, "no list yet; waiting for the master's".to_owned()),
-            Some(age) if age <= options.max_unattended && stats.suspect.is_some() => {
-                let why = "the disk failed when the list was last served: it may lack what the master has";
-                (Restored::Suspect, why.to_owned())
-            }
-            Some(age) if age <= options.max_unattended => {
-                (Restored::Fresh, format!("started with the list of {} s ago", age.as_secs()))
-            }
-            _ => (Restored::Stale, "the list on disk is too old to be served unseen".to_owned()),
-        };
+        let (restored, reason) = worth(&stats, unix(), options.max_unattended);
         let machine = Machine::new(options.policy, restored)
             .resuming(stats.reseeding.map(|removals| Task::Reseed { removals }))
             .knows_master(stats.synced.map(|synced| synced.master).filter(|master| !master.is_empty()));

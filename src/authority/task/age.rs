@@ -1,0 +1,49 @@
+//! What the wall clock tells, which anybody can set at any time.
+
+use std::time::Duration;
+
+use crate::authority::machine::Restored;
+use crate::store::Stats;
+
+/// What a list on disk is worth, by the time at which it was last served; and why.
+///
+/// A clock that was set back must not make an old list young: where the list is from the future by more than it may
+/// be old, nobody knows how old it is.
+pub(crate) fn worth(stats: &Stats, now_unix: u64, max_unattended: Duration) -> (Restored, String) {
+    let age = stats.attended_at.map(|at| Duration::from_secs(now_unix.abs_diff(at)));
+    match age.filter(|age| *age <= max_unattended) {
+        _ if !stats.complete => (Restored::Nothing, "no list yet; waiting for the master's".to_owned()),
+        Some(_) if stats.suspect.is_some() => {
+            let why = "the disk failed when the list was last served: it may lack what the master has";
+            (Restored::Suspect, why.to_owned())
+        }
+        Some(age) => (Restored::Fresh, format!("started with the list of {} s ago", age.as_secs())),
+        None if stats.attended_at.is_some_and(|at| at > now_unix) => {
+            let why =
+                "the clock was set back since the list on disk was last served: nobody knows how old it is";
+            (Restored::Stale, why.to_owned())
+        }
+        None => (Restored::Stale, "the list on disk is too old to be served unseen".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Change, Options, Store, Synced};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_list_from_the_future_is_no_younger_than_one_from_the_past() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("list"), Options::default()).unwrap();
+        let is = |now| worth(&store.stats(), now, HOUR).0;
+        assert_eq!(is(1000), Restored::Nothing);
+        let synced = Synced { master: "mm".into(), version: "3.6.1".into(), at_unix: 1 };
+        store.commit(vec![Change::Synced(synced), Change::Attended { at_unix: 100_000 }]).await.unwrap();
+        assert_eq!([is(100_000), is(103_600), is(96_400)], [Restored::Fresh; 3]);
+        assert_eq!(is(103_601), Restored::Stale, "it was off for too long");
+        assert_eq!(is(96_399), Restored::Stale, "the clock was set back, by nobody knows how much more");
+    }
+}
