@@ -22,6 +22,7 @@ use crate::authority::facts::Unreadable;
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::backends::{BackendError, Backends, Session};
+use crate::control::control;
 use crate::list::{Entry, MailboxName};
 use crate::net::live::Live;
 use crate::rules::{Rule, kept};
@@ -31,9 +32,6 @@ const WAITING: usize = 1024;
 
 /// How long a backend's session is kept for the next suspicion.
 const KEPT: Duration = Duration::from_secs(5);
-
-/// How much of the list is looked through for a mailbox that the backend must hold.
-const SEARCHED_BYTES: usize = 1 << 20;
 
 /// Why a suspicion came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +130,13 @@ impl Watch {
             return Err(Kept::InDoubt);
         }
         let server = String::from_utf8_lossy(entry.location.server()).into_owned();
-        let control = self.control(name, &entry)?.ok_or_else(|| Kept::NoControl(server.clone()))?;
+        let list = self.namespace.snapshot()?;
+        // A mailbox below the ghost may be about to go with it.
+        let below = |other: &MailboxName| other.as_bytes().starts_with(name.as_bytes());
+        let control =
+            control(&list, name, &entry.location, |other| !below(other)).map_err(Unreadable::from)?;
+        drop(list);
+        let control = control.ok_or_else(|| Kept::NoControl(server.clone()))?;
         let mut session = match self.sessions.remove(&server) {
             Some((session, since)) if since.elapsed() < KEPT => session,
             _ => self.backends.get().open(&server).await?,
@@ -154,22 +158,5 @@ impl Watch {
             Outcome::Refused(refusal) => Err(Kept::Refused(refusal.text().to_owned())),
             Outcome::Unavailable => Err(Kept::Refused("that cannot be decided now".into())),
         }
-    }
-
-    /// Another mailbox that the list places on the same backend: a neighbour, else one from the list's beginning.
-    fn control(&self, name: &MailboxName, entry: &Entry) -> Result<Option<MailboxName>, Kept> {
-        let list = self.namespace.snapshot()?;
-        for after in [Some(name), None] {
-            let part = list.chunk(after, SEARCHED_BYTES).map_err(Unreadable::from)?;
-            let fits = |(other, held): &(MailboxName, Entry)| {
-                other != name && held.is_active() && held.location.same_server(&entry.location)
-            };
-            // A mailbox below the ghost may be about to go with it.
-            let below = |other: &MailboxName| other.as_bytes().starts_with(name.as_bytes());
-            if let Some((control, _)) = part.into_iter().filter(fits).find(|(other, _)| !below(other)) {
-                return Ok(Some(control));
-            }
-        }
-        Ok(None)
     }
 }

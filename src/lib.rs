@@ -7,7 +7,8 @@
 //! - [`authority`]: who answers for the namespace: a pure state machine and the task that drives it.
 //! - [`net`]: listeners, TLS, SASL, deadlines, limits.
 //! - [`mupdate`]: the face to the murder (server) and to the master (client).
-//! - [`backends`]: what backends really hold; [`ghosts`]: what the list shows and nobody holds.
+//! - [`backends`]: what backends really hold; [`ghosts`]: what the list shows and nobody holds;
+//!   [`left_over`]: how operations ended that were cut off with an earlier run.
 //! - [`spool`]: deliveries that were accepted and could not be placed yet.
 //! - [`imap`]: the face to mail clients.
 //! - [`lmtp`]: the face to the MTA, and the way of deliveries to the frontends.
@@ -20,10 +21,12 @@ pub mod authority;
 pub mod backends;
 pub mod cli;
 pub mod config;
+mod control;
 pub mod cyrus;
 mod failpoint;
 pub mod ghosts;
 pub mod imap;
+pub mod left_over;
 pub mod list;
 pub mod lmtp;
 pub mod mupdate;

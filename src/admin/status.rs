@@ -32,6 +32,9 @@ pub struct Status {
     pub unconfirmed: u64,
     /// Writes to the master whose outcome is unknown.
     pub doubts: u64,
+    /// Names with which something was under way when an earlier run of Ravenry was cut off.
+    #[serde(default)]
+    pub left_over: LeftOverStatus,
     /// Names still to be compared, while replaying.
     pub replaying: usize,
     /// When a NOOP of the master last proved that our list is its list.
@@ -200,6 +203,34 @@ pub struct ConflictStatus {
     pub since: u64,
 }
 
+/// What earlier runs left under way.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LeftOverStatus {
+    /// How many names.
+    pub count: u64,
+    /// Whether the backends are asked how it ended: `[backends]` is configured.
+    pub asked: bool,
+    /// Up to a hundred of them.
+    pub names: Vec<LeftOverName>,
+}
+
+/// One name with which something was under way. `None`: the name did or does not exist.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeftOverName {
+    /// The mailbox.
+    pub name: String,
+    /// Where it was before.
+    pub before: Option<String>,
+    /// Where it is now.
+    pub now: Option<String>,
+    /// Who had asked for it: the identity that logged in.
+    pub identity: String,
+    /// From which address.
+    pub peer: String,
+    /// When.
+    pub since: u64,
+}
+
 /// One stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StreamStatus {
@@ -295,6 +326,20 @@ impl fmt::Display for Status {
             let side = |place: &Option<String>| place.clone().unwrap_or_else(|| "nowhere".into());
             let (ours, theirs) = (side(&conflict.ours), side(&conflict.theirs));
             row("", format!("{}: here {ours}, at the master {theirs}", conflict.name))?;
+        }
+        let left = &self.left_over;
+        if left.count > 0 {
+            let how = if left.asked {
+                "the backends are asked"
+            } else {
+                "nobody asks the backends: see [backends]"
+            };
+            row("left over", format!("{} names of operations that were cut off; {how}", left.count))?;
+            for name in &left.names {
+                let side = |place: &Option<String>| place.clone().unwrap_or_else(|| "nowhere".into());
+                let (before, now, peer) = (side(&name.before), side(&name.now), &name.peer);
+                row("", format!("{}: was {before}, is {now}; {peer}, {}", name.name, ago(name.since)))?;
+            }
         }
         row("streams", self.streams.to_string())?;
         for stream in &self.stream_detail {

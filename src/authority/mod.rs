@@ -8,6 +8,7 @@
 //! | [`machine`] | the state machine, pure: events in, decisions out |
 //! | [`facts`] | what the machine may look up |
 //! | [`guard`] | when a master's list is too poor to be believed |
+//! | [`mod@left_over`] | what becomes of operations that were cut off with an earlier run |
 //! | [`plan`] | what would happen, without doing it |
 //! | [`feed`] | every change, from the list to the streams |
 //! | [`shadow`] | a master that is only looked at |
@@ -22,6 +23,7 @@ mod evidence;
 pub mod facts;
 pub mod feed;
 pub mod guard;
+pub mod left_over;
 pub mod machine;
 pub mod master;
 pub mod namespace;

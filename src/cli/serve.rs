@@ -25,6 +25,7 @@ use crate::authority::machine::{Policy, State};
 use crate::authority::shadow::Shadow;
 use crate::authority::task::{Authority, Options};
 use crate::config::{Config, Mode, Severity};
+use crate::left_over;
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::activated::Activated;
@@ -92,6 +93,9 @@ async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<()
     let imap = ImapFace::start(&config, &authority, shown, told, &mut reload, &mut sockets).await?;
     let clients = imap.as_ref().map(|face| face.clients.clone());
     let proxy = clients.as_ref().map(|clients| clients.proxy.clone());
+    if let (Some(asking), false) = (&asking, shadow) {
+        tokio::spawn(left_over::look_into(authority.clone(), asking.backends.clone()));
+    }
     let (link, murder) = (to_master.clone(), (authority.clone(), server.clone()));
     let desk = Desk::new(&config, murder, link, asking.clone(), deliveries.clone(), clients);
     let (guard, configuration) = desk.on_reload();

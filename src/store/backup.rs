@@ -11,7 +11,7 @@ use redb::{Key, ReadableTable, StorageBackend, TableDefinition, Value, WriteTran
 use super::log::Mark;
 use super::schema::{
     CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, HISTORY, HISTORY_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST,
-    Ledger, META, UNCONFIRMED,
+    Ledger, META, UNCONFIRMED, UNDERWAY,
 };
 use super::shared::builder;
 use super::snapshot::Snapshot;
@@ -77,7 +77,7 @@ pub(super) fn fill(
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
     copy_table(snapshot, &txn, LIST, tell)?;
-    for table in [FORGOTTEN, CONFLICTS, UNCONFIRMED] {
+    for table in [FORGOTTEN, CONFLICTS, UNCONFIRMED, UNDERWAY] {
         copy_table(snapshot, &txn, table, |_| ())?;
     }
     for table in [JOURNAL, DOUBTS, HISTORY] {
@@ -88,7 +88,9 @@ pub(super) fn fill(
     }
     copy_table(snapshot, &txn, META, |_| ())?;
     // It is a store of its own: no log continues it.
-    let ledger = Ledger { mark: Mark::default(), ..snapshot.base.ledger.clone() };
+    // What is under way here was left there.
+    let mark = Mark { life: snapshot.base.ledger.mark.life, ..Mark::default() };
+    let ledger = Ledger { mark, ..snapshot.base.ledger.clone() };
     ledger.write(None, &mut txn.open_table(META)?)?;
     txn.commit()?;
     Ok(db.close()?)

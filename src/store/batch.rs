@@ -5,12 +5,12 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use super::StoreError;
 use super::codec::{Listed, Out};
 use super::hot::Touched;
-use super::records::{Change, Doubt, JournalRecord};
+use super::records::{Change, Doubt, JournalRecord, Underway};
 use super::schema::{
     CONFLICTS, DOUBTS, FORGOTTEN, FORGOTTEN_BY_SEQ, HISTORY, HISTORY_BY_SEQ, JOURNAL, JOURNAL_BY_SEQ, LIST,
-    Ledger, META, UNCONFIRMED, records_of,
+    Ledger, META, UNCONFIRMED, UNDERWAY, records_of,
 };
-use super::{Options, forgotten, history, rekey};
+use super::{Options, forgotten, history, rekey, underway};
 use crate::list::{Entry, MailboxName};
 
 type ByName<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -29,6 +29,7 @@ pub(super) struct Tables<'txn> {
     doubts: ByNameAndSeq<'txn>,
     conflicts: ByName<'txn>,
     unconfirmed: ByName<'txn>,
+    underway: ByName<'txn>,
     meta: Table<'txn, &'static str, &'static [u8]>,
 }
 
@@ -45,6 +46,7 @@ impl<'txn> Tables<'txn> {
             doubts: txn.open_table(DOUBTS)?,
             conflicts: txn.open_table(CONFLICTS)?,
             unconfirmed: txn.open_table(UNCONFIRMED)?,
+            underway: txn.open_table(UNDERWAY)?,
             meta: txn.open_table(META)?,
         })
     }
@@ -171,6 +173,8 @@ impl<'txn> Batch<'txn> {
                 let key = self.key(&name);
                 self.tables()?.unconfirmed.remove(key.as_slice())?;
             }
+            Change::Underway { name, underway } => self.underway(&name, &underway)?,
+            Change::Ended { name } => drop(self.tables()?.underway.remove(name.as_bytes())?),
             Change::Synced(synced) => {
                 self.ledger.synced = Some(synced);
                 self.completed = true;
@@ -253,6 +257,17 @@ impl<'txn> Batch<'txn> {
         Ok(())
     }
 
+    fn underway(&mut self, name: &MailboxName, underway: &Underway) -> Result<(), StoreError> {
+        let (key, life) = (self.key(name), self.ledger.mark.life);
+        let tables = self.tables()?;
+        let held = tables.list.get(key.as_slice())?;
+        let version =
+            held.map(|value| Listed::decode(value.value()).map(|listed| listed.version)).transpose()?;
+        let value = underway::encode(life, version, underway);
+        tables.underway.insert(name.as_bytes(), value.as_slice())?;
+        Ok(())
+    }
+
     fn doubt(&mut self, seq: u64, name: &MailboxName, doubt: &Doubt) -> Result<(), StoreError> {
         let key = self.key(name);
         let doubts = &mut self.tables()?.doubts;
@@ -298,6 +313,7 @@ impl<'txn> Batch<'txn> {
             doubts: tables.doubts.len()?,
             conflicts: tables.conflicts.len()?,
             unconfirmed: tables.unconfirmed.len()?,
+            underway: tables.underway.len()?,
             forgotten: tables.forgotten.len()?,
         })
     }
@@ -311,6 +327,7 @@ pub(super) struct Lengths {
     pub(super) doubts: u64,
     pub(super) conflicts: u64,
     pub(super) unconfirmed: u64,
+    pub(super) underway: u64,
     pub(super) forgotten: u64,
 }
 

@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::codec::{self, In, Out, order_code, order_of_code};
-use super::records::{Change, Conflict, Deed, Doubt, JournalRecord, Synced};
+use super::records::{Change, Conflict, Deed, Doubt, JournalRecord, Synced, Underway};
 
 /// Appends a change.
 pub(super) fn encode(out: Out, change: &Change) -> Out {
@@ -25,6 +25,8 @@ pub(super) fn encode(out: Out, change: &Change) -> Out {
         Change::Held { held } => out.byte(16).byte(u8::from(*held)),
         Change::Expected { server, until_unix } => out.byte(18).text(server).varint(*until_unix),
         Change::Ghost { server, day } => out.byte(19).text(server).varint(*day),
+        Change::Underway { name, underway } => out.byte(20).text(name.as_bytes()).text(&underway.encode()),
+        Change::Ended { name } => out.byte(21).text(name.as_bytes()),
         Change::SetOrder(order) => out.byte(13).byte(order_code(*order)),
     }
 }
@@ -61,6 +63,8 @@ pub(super) fn decode(bytes: &mut In<'_>) -> Result<Change, StoreError> {
         9 => Change::Unconfirmed { name, theirs: bytes.entry()? },
         10 => Change::Confirm { name },
         17 => Change::Remember(Deed::decode(name, bytes)?),
+        20 => Change::Underway { name, underway: Underway::decode(&mut In(bytes.text()?))? },
+        21 => Change::Ended { name },
         other => return Err(StoreError::corrupt(format!("the log holds an unknown change, {other}"))),
     })
 }

@@ -33,8 +33,8 @@ use super::records::Change;
 /// The log's length as a file of its own.
 pub(super) const LEN: u64 = 1 << 20;
 
-/// So many changes at most are in the log only: what a checkpoint writes at random places of a long list stays a
-/// matter of milliseconds.
+/// So many changes at most are in the log only, those of what is under way not counted: what a checkpoint writes at
+/// random places of a long list stays a matter of milliseconds.
 pub(super) const CHANGES: usize = 256;
 
 const LINK: usize = 16;

@@ -19,6 +19,7 @@
 //! | `doubts` | name key, sequence number | time, effect |
 //! | `conflicts` | name key | time, base, theirs, ours |
 //! | `unconfirmed` | name key | what the master's list holds |
+//! | `underway` | name | life, version, operation, time, before, identity, peer ([`underway`]) |
 //! | `loading` | name key | as `list`: a list being taken over ([`Loader`]) |
 //! | `meta` | word | `format`, `ledger` (counters), `synced`, `reseeding`, `held`, `ages` ([`Ages`]), `servers` ([`Servers`]) |
 //!
@@ -77,6 +78,7 @@ mod servers;
 mod shared;
 mod snapshot;
 mod stream;
+mod underway;
 mod writer;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -104,7 +106,8 @@ pub use ages::Ages;
 pub use error::StoreError;
 pub use load::Loader;
 pub use records::{
-    Cause, Change, Conflict, Deed, Doubt, JournalRecord, Journalled, Remembered, Synced, Verb,
+    Cause, Change, Conflict, Deed, Doubt, JournalRecord, Journalled, LeftOver, Remembered, Synced, Underway,
+    Verb,
 };
 pub use servers::Servers;
 pub use snapshot::Snapshot;
@@ -172,6 +175,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Names where the master's list differs and nothing was done about it yet.
     pub unconfirmed: u64,
+    /// Names with which something is under way, or was left so.
+    pub underway: u64,
     /// The greatest sequence number given out.
     pub seq: u64,
     /// The order of the list.
@@ -391,6 +396,11 @@ fn check(change: &Change) -> Result<(), StoreError> {
             [record.before.as_ref(), record.after.as_ref(), None]
         }
         Change::Doubt { doubt, .. } => [doubt.effect.as_ref(), None, None],
+        Change::Underway { underway, .. } => {
+            check_text("an identity", underway.identity.len())?;
+            check_text("an address", underway.peer.len())?;
+            [underway.before.as_ref(), None, None]
+        }
         Change::Conflict(c) => [c.base.as_ref(), c.theirs.as_ref(), c.ours.as_ref()],
         Change::Unconfirmed { theirs, .. } => [theirs.as_ref(), None, None],
         Change::Synced(synced) => {
@@ -407,6 +417,7 @@ fn check(change: &Change) -> Result<(), StoreError> {
         | Change::Undoubt { .. }
         | Change::ResolveConflict { .. }
         | Change::Confirm { .. }
+        | Change::Ended { .. }
         | Change::Attended { .. }
         | Change::Reseeding(_)
         | Change::Held { .. }

@@ -87,6 +87,19 @@ pub enum Change {
         /// On this day since 1970.
         day: u64,
     },
+    /// A step of an operation that has not come to its end was done to the name. To be put behind the change of the list
+    /// that the step made. Replaces what is on record of the name.
+    Underway {
+        /// The name.
+        name: MailboxName,
+        /// The operation, and what the name was before it.
+        underway: Underway,
+    },
+    /// Nothing is under way with the name any more.
+    Ended {
+        /// The name.
+        name: MailboxName,
+    },
     /// From now on the list is kept in this order. Re-keys everything in the same transaction, which holds
     /// up other commits: some twenty seconds for ten million mailboxes, and the file doubles. No change if it is the order already.
     SetOrder(Order),
@@ -207,6 +220,35 @@ pub struct Conflict {
     pub ours: Option<Entry>,
     /// When the conflict was found: seconds since 1970.
     pub at_unix: u64,
+}
+
+/// An operation that has done something to a name, and has not come to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Underway {
+    /// Tells operations of one run of the process apart.
+    pub operation: u64,
+    /// What the name was before it.
+    pub before: Option<Entry>,
+    /// Whose it is: the identity that logged in.
+    pub identity: String,
+    /// Whose it is: the address of the connection.
+    pub peer: String,
+    /// When it came to the name: seconds since 1970.
+    pub at_unix: u64,
+}
+
+/// An [`Underway`] that an earlier run of the process left behind: nobody will tell how the operation ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOver {
+    /// The name.
+    pub name: MailboxName,
+    /// What was under way with it.
+    pub underway: Underway,
+    /// Which run of the process that was.
+    pub life: u64,
+    /// The version of the entry that the operation left, `None` where it left none. Where the list holds another one,
+    /// somebody has written the name since.
+    pub version: Option<u64>,
 }
 
 /// When, and with which master, the list was last complete.

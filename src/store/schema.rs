@@ -34,6 +34,8 @@ pub(super) const UNCONFIRMED: ByName = TableDefinition::new("unconfirmed");
 /// Keyed by a name as it is, whatever the order, and a sequence number.
 pub(super) const HISTORY: ByNameAndSeq = TableDefinition::new("history");
 pub(super) const HISTORY_BY_SEQ: BySeq = TableDefinition::new("history-by-seq");
+/// Keyed by a name as it is, whatever the order.
+pub(super) const UNDERWAY: ByName = TableDefinition::new("underway");
 pub(super) const META: ByWord = TableDefinition::new("meta");
 
 const WORD_FORMAT: &str = "format";

@@ -197,6 +197,7 @@ impl Shared {
             doubts: lengths.doubts,
             conflicts: lengths.conflicts,
             unconfirmed: lengths.unconfirmed,
+            underway: lengths.underway,
             seq: ledger.seq,
             order: ledger.order,
             complete: ledger.synced.is_some(),

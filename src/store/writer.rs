@@ -36,7 +36,7 @@ pub(super) enum Work {
 impl Work {
     fn weight(&self) -> usize {
         match self {
-            Self::Commit(changes) => changes.len(),
+            Self::Commit(changes) => changes.iter().filter(|change| !change.is_passing()).count(),
             Self::PutLoad { entries, .. } => entries.len(),
             Self::BeginLoad | Self::FinishLoad { .. } | Self::DropLoad { .. } => 1,
         }
@@ -79,12 +79,12 @@ impl Writer {
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
         while let Ok(first) = queue.recv() {
             self.shared.at_work(true);
-            let mut weight = first.work.weight();
+            let mut weight = first.work.weight().max(1);
             let mut group = vec![first];
             while weight < GROUP
                 && let Ok(next) = queue.try_recv()
             {
-                weight += next.work.weight();
+                weight += next.work.weight().max(1);
                 group.push(next);
             }
             let (work, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|r| (r.work, r.reply)).unzip();
@@ -198,7 +198,7 @@ impl Writer {
                 _ => return None,
             }
         }
-        if changes.is_empty() || self.logged + changes.len() > log::CHANGES {
+        if changes.is_empty() || self.logged + group.iter().map(Work::weight).sum::<usize>() > log::CHANGES {
             return None;
         }
         Some(Record::new(self.ledger.mark, changes.into_iter())).filter(|record| self.log.has_room(record))

@@ -21,6 +21,8 @@ use crate::storm::deadlock;
 const TELLS_NOBODY: &str = "be2.murder.test";
 /// For lists of some hundred names to agree once everything is back.
 const AGREED: Duration = Duration::from_secs(60);
+/// For Ravenry to find out how operations ended in which it was killed; a backend that was away is asked again later.
+const FOUND_OUT: Duration = Duration::from_secs(180);
 
 /// What Cyrus does by itself, and is no loss of ours. Each is counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,9 +36,6 @@ pub struct Exceptions {
     /// Names of which the lists and the backend said different things, before an audit and `ctl_mboxlist -m`: what
     /// a backend did, or undid, and could not tell because it was cut off or killed. None of them was promised.
     pub announced: usize,
-    /// Mailboxes that users have and no list shows: their RENAME or DELETE was refused because Ravenry was
-    /// killed in the middle of it, and what is under way then is not taken back. An audit, or the backend, brings them back.
-    pub vanished: usize,
     /// Names that were kept as unconfirmed or in conflict, and a person decided about.
     pub decided: usize,
     /// Mailboxes that the other backend still has of an XFER that was refused or not answered: Cyrus makes them there first,
@@ -181,12 +180,20 @@ async fn put_right(
     ledger: &Ledger,
     verdict: &mut Verdict,
 ) -> Result<()> {
+    let known = |status: &serde_json::Value| status.pointer("/left_over/count") == Some(&0.into());
+    if let Err(error) = stage.ravenry.wait_for(FOUND_OUT, "nothing left over", known).await {
+        tracing::warn!("{error:#}");
+    }
+    let list = stage.list().await?;
     for difference in agreement.differences().await? {
         tracing::info!("{difference}");
         match difference {
             Difference::Ghost { .. } => verdict.exceptions.ghosts += 1,
-            Difference::Unlisted { name, .. } if ledger.book().is_promised(&name) => {
-                verdict.exceptions.vanished += 1;
+            // Where only the master lacks it, it is unconfirmed, and everybody can reach it.
+            Difference::Unlisted { ref name, .. }
+                if ledger.book().is_promised(name) && list.get(name).is_none() =>
+            {
+                verdict.lost(name, format!("vanished from every list: {difference}"));
             }
             _ => verdict.exceptions.announced += 1,
         }

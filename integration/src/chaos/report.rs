@@ -120,13 +120,12 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "no loss of ours, and counted: {} ghosts, {} frontends that waited for themselves, {} messages stored twice, \
-             {} names announced afterwards, {} mailboxes that vanished until then, {} decided by a person, {} left behind by an XFER with {} messages in them, {} that cannot be opened, \
+             {} names announced afterwards, {} decided by a person, {} left behind by an XFER with {} messages in them, {} that cannot be opened, \
              {} renamed half-way",
             exceptions.ghosts,
             exceptions.deadlocks,
             exceptions.twice,
             exceptions.announced,
-            exceptions.vanished,
             exceptions.decided,
             exceptions.left_behind,
             exceptions.stranded,

@@ -27,6 +27,12 @@ impl Machine {
             return self.reply(call.id, Outcome::Unavailable);
         }
         let name = call.write.name().clone();
+        if let Some(version) = call.version
+            && kept(Rule::NoRemovalOnStaleEvidence)
+            && facts.version(&name) != Ok(version)
+        {
+            return self.reply(call.id, Outcome::Refused(Refusal::Changed));
+        }
         let judge = self.judge(&name, facts);
         if let (Ok(_), Some(refusal)) = (&judge, self.objects_to_forget(&call.write, now, facts)) {
             return self.reply(call.id, Outcome::Refused(refusal));

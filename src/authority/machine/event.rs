@@ -101,6 +101,15 @@ pub enum Event {
     Resolve(CallId, MailboxName, Keep),
     /// A person announces that the names of a server will be deleted, within so much time.
     Expect(Vec<u8>, Duration),
+    /// It was found out how an operation ended that an earlier run of the process had left over.
+    Verdict {
+        /// One of its names.
+        name: MailboxName,
+        /// The version of the name's entry from before that was looked into; `None`: there was none.
+        version: Option<u64>,
+        /// What it did stands; else it is taken back.
+        stands: bool,
+    },
     /// Some time has passed.
     Tick,
 }

@@ -12,6 +12,7 @@
 //! | `settle` | one name compared with the master's list, and put right |
 //! | `lines` | what the master's stream says while we follow |
 //! | `operation` | what a backend asked for and takes back |
+//! | `underway` | the same on record, and after a kill |
 //! | `states` | the transitions |
 //! | `burst` | the guard while we follow |
 //! | `orders`, `resolve` | what a person orders, about the whole list and about one name |
@@ -28,6 +29,7 @@ mod settle;
 mod states;
 #[cfg(test)]
 mod tests;
+mod underway;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -114,6 +116,8 @@ struct Call {
     origin: Origin,
     /// When its caller stops waiting, since the start of the process.
     expires: Duration,
+    /// It is only to be done while the list holds this version of the name.
+    version: Option<Option<u64>>,
 }
 
 /// What waits for a name.
@@ -128,6 +132,8 @@ enum Job {
     PutBack(Entry),
     /// Undo what an operation did.
     TakeBack(SessionId),
+    /// How an operation ended that was left over: of this version, and whether it stands.
+    Pronounced(Option<u64>, bool),
 }
 
 /// What is under way for a name.
@@ -172,7 +178,7 @@ impl Slot {
         };
         let waiting = self.waiting.iter().filter_map(|job| match job {
             Job::Call(call) => Some(call),
-            Job::Settle | Job::TakeBack(_) | Job::Resolve(..) | Job::PutBack(_) => None,
+            Job::Settle | Job::TakeBack(_) | Job::Resolve(..) | Job::PutBack(_) | Job::Pronounced(..) => None,
         });
         forwarding.into_iter().chain(waiting)
     }
@@ -217,6 +223,9 @@ pub struct Machine {
     /// What unfinished operations did to names, and which names each of them has.
     claims: HashMap<MailboxName, operation::Claim>,
     operations: HashMap<SessionId, Vec<MailboxName>>,
+    /// Names with a record of what is under way, and those whose record is to go.
+    on_record: HashSet<MailboxName>,
+    over: HashSet<MailboxName>,
     /// Names to be looked at before the event is done with.
     woken: VecDeque<MailboxName>,
     last_dump: Duration,
@@ -263,6 +272,8 @@ impl Machine {
             replay: None,
             claims: HashMap::new(),
             operations: HashMap::new(),
+            on_record: HashSet::new(),
+            over: HashSet::new(),
             woken: VecDeque::new(),
             last_dump: Duration::ZERO,
             barrier_running: None,
@@ -306,7 +317,7 @@ impl Machine {
         match event {
             Event::Call(id, write, origin, expires) => {
                 let name = write.name().clone();
-                self.enqueue(name, Job::Call(Call { id: Some(id), write, origin, expires }));
+                self.enqueue(name, Job::Call(Call { id: Some(id), write, origin, expires, version: None }));
             }
             Event::Ended(session, complete) => self.ended(session, complete),
             Event::Sent(id, result) => self.sent(id, result, now, facts),
@@ -324,7 +335,13 @@ impl Machine {
             Event::GiveUp(why) => self.give_up(why),
             Event::Resolve(call, name, keep) => self.enqueue(name, Job::Resolve(call, keep)),
             Event::Expect(server, time) => self.expect(server, time, now),
-            Event::Tick => self.wake_postponed(now.since_start),
+            Event::Verdict { name, version, stands } => {
+                self.enqueue(name, Job::Pronounced(version, stands));
+            }
+            Event::Tick => {
+                self.wake_postponed(now.since_start);
+                self.clear_record();
+            }
         }
         while let Some(name) = self.woken.pop_front() {
             self.advance(&name, now, facts);
@@ -353,6 +370,7 @@ impl Machine {
                 Some(Job::Resolve(call, keep)) => self.resolve(call, name, keep, facts, now.unix),
                 Some(Job::PutBack(entry)) => self.put_back(name, entry, facts),
                 Some(Job::TakeBack(session)) => self.take_back(name, session, now, facts),
+                Some(Job::Pronounced(version, stands)) => self.pronounced(name, version, stands, now, facts),
                 None => {
                     // A line that came while the name was busy, with no barrier to wait for any more.
                     if slot.fence.is_none()
@@ -408,12 +426,18 @@ impl Machine {
         let settles = settles.then_some(self.era);
         self.occupy(name, Busy::Committing { answer, settles });
         let publish = becomes.map(|(after, cause)| {
+            // An operation's own writes were noted; anybody else's end its claim.
+            if !matches!(cause, Cause::Asked { .. } | Cause::TakenBack { .. }) {
+                self.disclaim(name);
+            }
             let (state, at_unix) = (self.state.word().to_owned(), self.unix);
             let deed = Deed { name: name.clone(), after: after.clone(), cause, state, at_unix };
             changes.push(Change::Remember(deed));
             changes.push(Self::put(name, after.clone()));
+            changes.extend(self.underway(name));
             (name.clone(), after)
         });
+        changes.extend(self.ended_changes());
         self.out.push(Decision::Commit { id, changes, publish });
     }
 
@@ -425,6 +449,10 @@ impl Machine {
 
     fn committed(&mut self, id: CommitId, result: Result<u64, String>) {
         let Some(name) = self.commits.remove(&id) else {
+            // It only cleared the record.
+            if let Err(reason) = result {
+                self.poison(&reason);
+            }
             return;
         };
         let busy = self.names.get_mut(&name).and_then(|slot| slot.busy.take());

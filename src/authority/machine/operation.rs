@@ -6,8 +6,9 @@
 //! What the list was told before must go as well: otherwise a reserved or active name stays that nobody holds,
 //! or the old name of a mailbox that was not renamed after all is gone.
 //!
-//! So the first state of each name that an operation takes or frees is remembered while it lasts. Only in
-//! memory: after a kill of this process nobody knows how the backend saw the end.
+//! So the first state of each name that an operation takes or frees is remembered while it lasts, in memory and on
+//! disk ([`super::underway`]): where this process is killed meanwhile, nobody tells the next one how the backend saw
+//! the end, and it has to ask.
 
 use std::time::Duration;
 
@@ -22,10 +23,21 @@ const NAMES: usize = 8;
 /// What an unfinished operation did to a name.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Claim {
-    session: SessionId,
-    origin: Origin,
+    pub(super) by: By,
+    pub(super) origin: Origin,
     /// What the name was before.
-    before: Option<Entry>,
+    pub(super) before: Option<Entry>,
+    /// When the operation came to the name.
+    pub(super) at_unix: u64,
+}
+
+/// Who will tell how an operation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum By {
+    /// The end of its connection.
+    Session(SessionId),
+    /// Nobody: an earlier run of the process left it. It left this version of the name.
+    LeftOver(Option<u64>),
 }
 
 impl Machine {
@@ -35,19 +47,20 @@ impl Machine {
         let begins = matches!(call.write, Write::Reserve { .. } | Write::Delete { .. });
         let origin = &call.origin;
         match (self.claims.get_mut(name), by) {
-            (Some(claim), Some(session)) if claim.session == session => return,
+            (Some(claim), Some(session)) if claim.by == By::Session(session) => return,
             // The user tries again before the end of the first try was heard: it is the second one's now.
             (Some(claim), Some(session)) if begins => {
-                claim.session = session;
+                if let By::LeftOver(_) = claim.by {
+                    claim.before = known_by(&call.write, before, claim.before.take());
+                }
+                claim.by = By::Session(session);
                 claim.origin = origin.clone();
+                claim.at_unix = self.unix;
             }
-            (Some(_), _) => {
-                self.claims.remove(name);
-                return;
-            }
+            (Some(_), _) => return self.disclaim(name),
             (None, Some(session)) if begins && before != after => {
-                let before = before.clone();
-                self.claims.insert(name.clone(), Claim { session, origin: origin.clone(), before });
+                let (by, before, at_unix) = (By::Session(session), before.clone(), self.unix);
+                self.claims.insert(name.clone(), Claim { by, origin: origin.clone(), before, at_unix });
             }
             (None, _) => return,
         }
@@ -78,8 +91,8 @@ impl Machine {
 
     fn finished(&mut self, session: SessionId) {
         for name in self.operations.remove(&session).unwrap_or_default() {
-            if self.claims.get(&name).is_some_and(|claim| claim.session == session) {
-                self.claims.remove(&name);
+            if self.has_claim(&name, session) {
+                self.disclaim(&name);
             }
         }
     }
@@ -87,13 +100,14 @@ impl Machine {
     /// Makes a name what it was before an operation that failed, unless somebody else wrote it since.
     pub(super) fn take_back(&mut self, name: &MailboxName, session: SessionId, now: Now, facts: &dyn Facts) {
         self.operations.remove(&session);
-        if self.claims.get(name).is_none_or(|claim| claim.session != session) {
+        if !self.has_claim(name, session) {
             return;
         }
+        // Its record goes with the commit that makes the name what it was.
         let Some(Claim { origin, before, .. }) = self.claims.remove(name) else { return };
         let origin = Origin { session: None, ..origin };
         match facts.entry(name) {
-            Ok(held) if held == before => return,
+            Ok(held) if held == before => return self.off_record(name),
             Ok(_) => {}
             Err(why) => return self.unreadable(&why),
         }
@@ -102,13 +116,33 @@ impl Machine {
             "an operation of {} on {name} came to nothing: taken back",
             origin.peer
         )));
-        let write = match before {
-            None => Write::Delete { name },
-            Some(Entry { location, state: EntryState::Active(acl) }) => {
-                Write::Activate { name, location, acl }
-            }
-            Some(Entry { location, state: EntryState::Reserved }) => Write::Reserve { name, location },
-        };
-        self.start_call(Call { id: None, write, origin, expires: Duration::MAX }, now, facts);
+        let write = restoring(name, before);
+        let call = Call { id: None, write, origin, expires: Duration::MAX, version: None };
+        self.start_call(call, now, facts);
+    }
+
+    fn has_claim(&self, name: &MailboxName, session: SessionId) -> bool {
+        self.claims.get(name).is_some_and(|claim| claim.by == By::Session(session))
+    }
+}
+
+/// What a name was before an operation, by its first write, where another one was left over that had it. A backend that
+/// wants to give a name up has the mailbox; one that wants to take it has none.
+fn known_by(write: &Write, held: &Option<Entry>, left: Option<Entry>) -> Option<Entry> {
+    let mailbox = |entry: &Option<Entry>| entry.as_ref().is_some_and(Entry::is_active);
+    match write {
+        Write::Delete { .. } if mailbox(&left) && !mailbox(held) => left,
+        Write::Delete { .. } => held.clone(),
+        _ if !mailbox(&left) => left,
+        _ => held.clone().filter(|held| !held.is_active()),
+    }
+}
+
+/// The write that makes a name what it was.
+pub(super) fn restoring(name: MailboxName, before: Option<Entry>) -> Write {
+    match before {
+        None => Write::Delete { name },
+        Some(Entry { location, state: EntryState::Active(acl) }) => Write::Activate { name, location, acl },
+        Some(Entry { location, state: EntryState::Reserved }) => Write::Reserve { name, location },
     }
 }

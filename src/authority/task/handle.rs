@@ -206,6 +206,13 @@ impl Authority {
         answered.await.ok().flatten().unwrap_or(Outcome::Unavailable)
     }
 
+    /// Says how an operation ended that an earlier run left over, as far as this name goes: what it did stands, or is
+    /// taken back, if the name is still of this version. Whether that was done shows in the store.
+    pub async fn pronounce(&self, name: MailboxName, version: Option<u64>, stands: bool) {
+        // Where the task has stopped, the next run asks again.
+        let _ = self.commands.send(Command::Verdict { name, version, stands }).await;
+    }
+
     /// Ends the task: what was acknowledged is durable already; the time is recorded, streams end.
     pub async fn stop(&self) {
         let (reply, stopped) = oneshot::channel();

@@ -2,8 +2,8 @@
 
 use super::{Desk, unix};
 use crate::admin::status::{
-    ConfigurationStatus, ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LmtpStatus, MasterStatus,
-    PassageStatus, QueueStatus, Status, StoreStatus, StreamStatus,
+    ConfigurationStatus, ConflictStatus, FrontendStatus, ImapStatus, JournalStatus, LeftOverName,
+    LeftOverStatus, LmtpStatus, MasterStatus, PassageStatus, QueueStatus, Status, StoreStatus, StreamStatus,
 };
 use crate::authority::task::Standing;
 use crate::cli::imap_face::Clients;
@@ -12,8 +12,8 @@ use crate::list::Entry;
 use crate::lmtp::Face;
 use crate::spool::Spool;
 
-/// Conflicts that `status` names; the rest are counted.
-const CONFLICTS_SHOWN: usize = 100;
+/// Conflicts that `status` names, and names left under way; the rest are counted.
+const SHOWN: usize = 100;
 
 pub(super) fn status(desk: &Desk) -> Status {
     let standing: Standing = desk.authority.standing().borrow().clone();
@@ -32,6 +32,7 @@ pub(super) fn status(desk: &Desk) -> Status {
         streams: streams.len(),
         unconfirmed: stats.unconfirmed,
         doubts: stats.doubts,
+        left_over: if stats.underway > 0 { left_over(desk) } else { LeftOverStatus::default() },
         replaying: standing.replaying,
         last_barrier: standing.last_barrier_unix,
         master: MasterStatus {
@@ -132,8 +133,23 @@ fn imap(clients: &Clients) -> ImapStatus {
     }
 }
 
+fn left_over(desk: &Desk) -> LeftOverStatus {
+    let left = desk.authority.store().snapshot().and_then(|list| list.left_over()).unwrap_or_default();
+    let place = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.location.to_string());
+    let (count, asked) = (left.len() as u64, desk.asking.is_some() && !desk.shadow);
+    let named = left.into_iter().take(SHOWN).map(|left| LeftOverName {
+        name: left.name.to_string(),
+        before: place(&left.underway.before),
+        now: place(&desk.authority.store().get(&left.name).ok().flatten()),
+        identity: left.underway.identity,
+        peer: left.underway.peer,
+        since: left.underway.at_unix,
+    });
+    LeftOverStatus { count, asked, names: named.collect() }
+}
+
 fn conflicts(desk: &Desk) -> Vec<ConflictStatus> {
-    let conflicts = desk.authority.store().snapshot().and_then(|list| list.conflicts(None, CONFLICTS_SHOWN));
+    let conflicts = desk.authority.store().snapshot().and_then(|list| list.conflicts(None, SHOWN));
     let place = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.location.to_string());
     conflicts
         .unwrap_or_default()

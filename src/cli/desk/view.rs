@@ -28,6 +28,7 @@ impl View for Window {
     fn status(&self) -> Vec<u8> {
         let mut status = self.desk.status();
         status.conflict_detail.clear();
+        status.left_over.names.clear();
         serde_json::to_vec(&status).unwrap_or_default()
     }
 

@@ -63,12 +63,13 @@ impl History {
         let files = Files::holding([Vec::new(), Vec::new()]);
         let store = files.open(options).unwrap();
         files.record();
-        let model = Model::default();
+        let mut model = Model::default();
+        model.open();
         Self { start: files.bytes(), states: vec![(0, model.view())], files, store, model, options }
     }
 
     fn acknowledged(&mut self) {
-        self.states.push((self.files.recorded(), self.model.view()));
+        self.states.push((self.files.recorded(), self.model.view_after_restart()));
     }
 
     async fn commit_together(&mut self, calls: &[Vec<Change>]) {

@@ -195,9 +195,10 @@ async fn a_load_gives_way_to_a_newer_one_and_to_another_order() {
 #[tokio::test]
 async fn a_backup_is_a_store_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&SimDisk::new());
+    let disk = SimDisk::new();
     let changes: Vec<_> = calls(60).concat();
-    store.commit(changes).await.unwrap();
+    open(&disk).commit(changes).await.unwrap();
+    let store = open(&disk);
     let expected = View::of(&store).unwrap();
 
     let copies = dir.path().join("copy");

@@ -8,3 +8,4 @@ mod lists;
 mod model;
 pub(super) mod random;
 mod sim;
+mod underway;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::list::{Acl, Entry, Location, MailboxName, Order};
 use crate::store::{
-    Change, Conflict, Cursor, Doubt, EntryRef, JournalRecord, Journalled, Remembered, Servers, Stats, Store,
-    StoreError, Synced,
+    Change, Conflict, Cursor, Doubt, EntryRef, JournalRecord, Journalled, LeftOver, Remembered, Servers,
+    Stats, Store, StoreError, Synced,
 };
 
 /// What can be read from a store, but for what depends on how it was used ([`Stats::calls`] and the like).
@@ -21,6 +21,7 @@ pub(super) struct View {
     unconfirmed: Vec<(MailboxName, Option<Entry>)>,
     /// Of all names that are or were in the list.
     history: Vec<Remembered>,
+    left_over: Vec<LeftOver>,
     stats: Stats,
 }
 
@@ -33,6 +34,9 @@ pub(super) struct Model {
     conflicts: BTreeMap<Vec<u8>, Conflict>,
     unconfirmed: BTreeMap<Vec<u8>, Option<Entry>>,
     history: Vec<Remembered>,
+    underway: BTreeMap<Vec<u8>, LeftOver>,
+    /// How often the store was opened.
+    life: u64,
     seq: u64,
     order: Order,
     synced: Option<Synced>,
@@ -95,6 +99,14 @@ impl Model {
             Change::Confirm { name } => {
                 self.unconfirmed.remove(name.as_bytes());
             }
+            Change::Underway { name, underway } => {
+                let version = self.list.get(name.as_bytes()).map(|(_, version)| *version);
+                let left = LeftOver { name, underway, life: self.life, version };
+                self.underway.insert(left.name.as_bytes().to_vec(), left);
+            }
+            Change::Ended { name } => {
+                self.underway.remove(name.as_bytes());
+            }
             Change::Synced(synced) => self.synced = Some(synced),
             Change::Attended { at_unix } => self.attended_at = Some(at_unix),
             Change::Reseeding(removals) => self.reseeding = removals,
@@ -115,6 +127,18 @@ impl Model {
         self.forgotten.retain(|name| !self.list.contains_key(name));
         self.synced = Some(synced.clone());
         self.seq = seq;
+    }
+
+    /// The store was opened.
+    pub(super) fn open(&mut self) {
+        self.life += 1;
+    }
+
+    /// What the store shows when it is opened again.
+    pub(super) fn view_after_restart(&self) -> View {
+        let mut restarted = self.clone();
+        restarted.open();
+        restarted.view()
     }
 
     /// A load that was begun, which takes a sequence number.
@@ -174,6 +198,7 @@ impl Model {
             doubts: self.doubts.values().map(|d| d.len() as u64).sum(),
             conflicts: self.conflicts.len() as u64,
             unconfirmed: self.unconfirmed.len() as u64,
+            underway: self.underway.len() as u64,
             seq: self.seq,
             order: self.order,
             complete: self.synced.is_some(),
@@ -187,7 +212,19 @@ impl Model {
             calls: 0,
             commits: 0,
         };
-        View { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, history, stats }
+        let left_over = self.underway.values().filter(|left| left.life != self.life).cloned().collect();
+        View {
+            list,
+            with_forgotten,
+            journal,
+            journals,
+            doubts,
+            conflicts,
+            unconfirmed,
+            history,
+            left_over,
+            stats,
+        }
     }
 }
 
@@ -257,7 +294,19 @@ impl View {
         }
         let stats = Stats { calls: 0, commits: 0, poisoned: None, suspect: None, ..store.stats() };
         assert_eq!((snapshot.seq(), snapshot.order()), (stats.seq, stats.order));
-        Ok(Self { list, with_forgotten, journal, journals, doubts, conflicts, unconfirmed, history, stats })
+        let left_over = snapshot.left_over()?;
+        Ok(Self {
+            list,
+            with_forgotten,
+            journal,
+            journals,
+            doubts,
+            conflicts,
+            unconfirmed,
+            history,
+            left_over,
+            stats,
+        })
     }
 
     pub(super) fn seq(&self) -> u64 {

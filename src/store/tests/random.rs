@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use super::model::{Model, View, numbered, synced};
 use super::sim::SimDisk;
 use crate::list::{Entry, MailboxName, Order};
-use crate::store::{Cause, Change, Conflict, Deed, Doubt, JournalRecord, Options, Store, Verb};
+use crate::store::{Cause, Change, Conflict, Deed, Doubt, JournalRecord, Options, Store, Underway, Verb};
 
 /// What happens to a store.
 #[derive(Clone, Debug)]
@@ -89,6 +89,12 @@ pub(in crate::store) fn change() -> impl Strategy<Value = Change> {
         1 => any::<bool>().prop_map(|held| Change::Held { held }),
         1 => (server(), 0..9_u64).prop_map(|(server, until_unix)| Change::Expected { server, until_unix }),
         1 => (server(), 0..3_u64).prop_map(|(server, day)| Change::Ghost { server, day }),
+        3 => (name(), optional(), 0..9_u64).prop_map(|(name, before, operation)| {
+            let (identity, peer) = ("murder".to_owned(), format!("[::1]:{operation}"));
+            let underway = Underway { operation, before, identity, peer, at_unix: operation };
+            Change::Underway { name, underway }
+        }),
+        2 => name().prop_map(|name| Change::Ended { name }),
         1 => prop_oneof![Just(Order::Raw), Just(Order::DatabaseKey)].prop_map(Change::SetOrder),
     ]
 }
@@ -123,6 +129,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let disk = SimDisk::new();
     let mut store = open(&disk);
     let mut model = Model::default();
+    model.open();
     for step in steps {
         match step {
             Step::Commit(changes) => {
@@ -151,6 +158,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Reopen => {
                 drop(store);
                 store = open(&disk);
+                model.open();
             }
         }
         prop_assert_eq!(View::of(&store).unwrap(), model.view());

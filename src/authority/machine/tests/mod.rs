@@ -4,6 +4,7 @@
 mod apart;
 mod diagram;
 mod doubts;
+mod left_over;
 mod merge;
 mod operations;
 mod orders;

@@ -51,6 +51,13 @@ fn step(world: &mut World, rng: &mut fastrand::Rng, faults: Faults) {
     if faults.take_back && rng.u8(..16) == 0 {
         world.end(pick, rng.bool());
     }
+    if faults.crash && rng.u8(..8) == 0 {
+        if rng.u8(..4) == 0 {
+            world.look();
+        } else {
+            world.pronounce(pick);
+        }
+    }
     match rng.usize(..100) {
         0..28 => drop(world.call(any_write(rng))),
         28..45 => drop(world.commit_one()),
@@ -127,6 +134,12 @@ pub(super) fn run(seed: u64, faults: Faults) -> World {
         person_decides(&mut world, &mut rng);
         world.settle();
     }
+    while world.end(0, true) {}
+    for _ in 0..3 {
+        world.find_out();
+        world.settle();
+    }
+    world.look();
     world.check();
     world
 }

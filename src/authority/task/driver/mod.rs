@@ -30,7 +30,7 @@ use crate::authority::master::{LinkEvent, Lost, Master, MasterReply};
 use crate::authority::recorded::Recorded;
 use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::MailboxName;
-use crate::store::{Change, Doubt, Loader, Store};
+use crate::store::{Change, Doubt, LeftOver, Loader, Store};
 
 /// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
 /// had the OK can deadlock with itself (Cyrus issue 5926). With the disk's share a write stays below 20 ms.
@@ -49,6 +49,9 @@ const DOUBT_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long what is under way may take when the process stops.
 const STOP_BOUND: Duration = Duration::from_secs(1);
 
+/// Names left under way that the log names at the start.
+const NAMED: usize = 100;
+
 /// Changes of state that are remembered for people.
 const PASSAGES: usize = 20;
 
@@ -56,6 +59,7 @@ const PASSAGES: usize = 20;
 pub(super) enum Command {
     Write { origin: Origin, write: Write, expires: Instant, caller: Caller },
     Ended(SessionId, bool),
+    Verdict { name: MailboxName, version: Option<u64>, stands: bool },
     Fence(oneshot::Sender<()>),
     Silent(Lost),
     Order(Order, oneshot::Sender<Result<(), String>>),
@@ -101,6 +105,27 @@ pub(super) struct Driver {
     shadow: bool,
 }
 
+/// What an earlier run left under way, which the log names.
+fn left_over(store: &Store) -> Vec<LeftOver> {
+    let left = match store.snapshot().and_then(|snapshot| snapshot.left_over()) {
+        Ok(left) => left,
+        Err(error) => {
+            tracing::error!(%error, "what was under way cannot be read");
+            return Vec::new();
+        }
+    };
+    for LeftOver { name, underway, .. } in left.iter().take(NAMED) {
+        let before =
+            underway.before.as_ref().map_or("nowhere".to_owned(), |entry| entry.location.to_string());
+        tracing::warn!(%name, %before, peer = %underway.peer,
+            "an operation was cut off with an earlier run: nobody knows yet how it ended");
+    }
+    if left.len() > NAMED {
+        tracing::warn!("and so were {} more", left.len() - NAMED);
+    }
+    left
+}
+
 fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -117,6 +142,7 @@ impl Driver {
         let stats = store.stats();
         let (restored, reason) = worth(&stats, unix(), options.max_unattended);
         let machine = Machine::new(options.policy, restored)
+            .takes_up(left_over(&store))
             .resuming(stats.reseeding.map(|removals| Task::Reseed { removals }))
             .knows_master(stats.synced.map(|synced| synced.master).filter(|master| !master.is_empty()));
         let (standing, watching) = watch::channel(Standing {
@@ -370,6 +396,8 @@ impl Driver {
         for id in std::mem::take(&mut self.sends) {
             self.feed_machine(Event::Sent(id, Err(Lost::InDoubt("stopping".into()))));
         }
+        // What has ended is not to be taken for cut off by the next run.
+        self.feed_machine(Event::Tick);
         let (reply, committed) = oneshot::channel();
         self.committer.fence(reply);
         if tokio::time::timeout(STOP_BOUND, committed).await.is_err() {

@@ -19,6 +19,9 @@ impl Driver {
                 self.feed_machine(Event::Call(id, write, origin, expires));
             }
             Command::Ended(session, complete) => self.feed_machine(Event::Ended(session, complete)),
+            Command::Verdict { name, version, stands } => {
+                self.feed_machine(Event::Verdict { name, version, stands });
+            }
             Command::Silent(lost) => {
                 if matches!(self.machine.state(), State::Following | State::Replaying) {
                     self.feed_machine(Event::MasterLost(lost.to_string()));

@@ -11,7 +11,7 @@ pub(in super::super) struct Belief {
     pub(in super::super) possible: Vec<Option<Entry>>,
     pub(in super::super) asking: Option<(CallId, Write)>,
     /// The connection that its operation runs on, and what the name may have been since it began.
-    session: u64,
+    pub(super) session: u64,
     start: Vec<Option<Entry>>,
 }
 
@@ -25,8 +25,11 @@ impl Belief {
         if let Some((_, write)) = self.asking.take() {
             self.may_be_done(&write);
         }
-        self.session = 0;
-        self.start = self.possible.clone();
+        if std::mem::take(&mut self.session) > 0 {
+            self.start.extend(self.possible.iter().cloned());
+        } else {
+            self.start = self.possible.clone();
+        }
     }
 }
 
@@ -98,6 +101,12 @@ impl World {
             belief.session = self.next_call;
         }
         let session = self.session.unwrap_or(SessionId(belief.session));
+        if let Some(left) = self.store.underway.get(write.name().as_bytes())
+            && left.life != self.store.life
+        {
+            // Where this try fails, the name becomes what it was before the first one.
+            belief.start.push(left.underway.before.clone());
+        }
         belief.asking = Some((id, write.clone()));
         let peer = ([127, 0, 0, 1], 4242).into();
         let origin = Origin { identity: "murder".into(), peer, session: Some(session) };

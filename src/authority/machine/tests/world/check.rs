@@ -42,6 +42,9 @@ impl World {
                 }
             }
         }
+        if !self.found.is_empty() {
+            found.push(format!("known how it ended, and not done: {:?}", self.found));
+        }
         if let Some((name, belief)) = self.beliefs.iter().find(|(_, belief)| belief.asking.is_some()) {
             found.push(format!("{}: never answered: {belief:?}", String::from_utf8_lossy(name)));
         }

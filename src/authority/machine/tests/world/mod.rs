@@ -3,6 +3,7 @@
 
 mod callers;
 mod check;
+mod left_over;
 mod master;
 mod store;
 
@@ -82,6 +83,10 @@ pub(super) struct World {
     /// The master lost names, or we lost what it granted, so that a person may have to look.
     pub(super) wounded: bool,
     pub(super) crashed: bool,
+    /// Whether backends hold the mailboxes that were under way when Ravenry was killed.
+    pub(super) truth: BTreeMap<Vec<u8>, bool>,
+    /// What somebody found out about those, and has not said yet.
+    found: Vec<Event>,
     /// Names that were being written when Ravenry was killed: nobody was told anything of them.
     pub(super) uncertain: BTreeSet<Vec<u8>>,
     /// What happened, for the message of a failure.
@@ -132,6 +137,8 @@ impl World {
             bypassed: false,
             wounded: false,
             crashed: false,
+            truth: BTreeMap::new(),
+            found: Vec::new(),
             uncertain: BTreeSet::new(),
             trace: Vec::new(),
         }
@@ -339,6 +346,7 @@ impl World {
             }
         }
         self.drop_link();
+        self.leave_over();
         for belief in self.beliefs.values_mut() {
             belief.cut_off();
         }
@@ -349,7 +357,8 @@ impl World {
         // As the driver keeps it on record.
         let open = self.machine.progress().and_then(Progress::open);
         let task = open.filter(|task| matches!(task, Task::Reseed { .. }));
-        self.machine = Machine::new(self.policy, restored).resuming(task);
+        let left = self.store.underway.values().cloned().collect();
+        self.machine = Machine::new(self.policy, restored).takes_up(left).resuming(task);
         self.state = self.machine.state();
         self.stream_if_served();
     }

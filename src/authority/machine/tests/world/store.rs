@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::List;
 use crate::authority::facts::{Facts, Unreadable};
 use crate::list::{Entry, MailboxName};
-use crate::store::{Change, Conflict, Doubt, JournalRecord, Verb};
+use crate::store::{Change, Conflict, Doubt, JournalRecord, LeftOver, Verb};
 
 /// What is durable.
 #[derive(Clone, Default, Debug)]
@@ -17,6 +17,9 @@ pub(in super::super) struct ModelStore {
     pub(in super::super) doubts: BTreeMap<Vec<u8>, Vec<Doubt>>,
     pub(in super::super) conflicts: BTreeMap<Vec<u8>, Conflict>,
     pub(in super::super) unconfirmed: BTreeMap<Vec<u8>, Option<Entry>>,
+    pub(in super::super) underway: BTreeMap<Vec<u8>, LeftOver>,
+    /// How often it was opened again.
+    pub(super) life: u64,
     pub(in super::super) forgotten: BTreeSet<Vec<u8>>,
     pub(in super::super) ghosts: BTreeMap<(Vec<u8>, u64), u64>,
     /// The reason that was put on record for the next change of the list.
@@ -71,6 +74,14 @@ impl ModelStore {
                 self.unconfirmed.insert(key(name), theirs.clone());
             }
             Change::Confirm { name } => drop(self.unconfirmed.remove(name.as_bytes())),
+            Change::Underway { name, underway } => {
+                let held = self.list.contains_key(name.as_bytes());
+                let version = held.then(|| self.versions.get(name.as_bytes()).copied().unwrap_or(0));
+                let left =
+                    LeftOver { name: name.clone(), underway: underway.clone(), life: self.life, version };
+                self.underway.insert(key(name), left);
+            }
+            Change::Ended { name } => drop(self.underway.remove(name.as_bytes())),
             Change::Ghost { server, day } => *self.ghosts.entry((server.clone(), *day)).or_default() += 1,
             other => panic!("the machine never commits {other:?}"),
         }
@@ -112,6 +123,7 @@ impl ModelStore {
     /// The master's list is taken in place of ours; nothing is owed any more.
     pub(super) fn replace(&mut self, list: &List) {
         self.list = list.clone();
+        self.versions = list.keys().map(|name| (name.clone(), self.seq)).collect();
         self.journal.clear();
         self.conflicts.clear();
         self.unconfirmed.clear();
