@@ -13,8 +13,9 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::net::stream::Stream;
 
-/// The longest line or command before and during a login; SASL messages are the longest of them.
-pub(super) const MAX_LINE: usize = 16 << 10;
+/// The longest line or command before and during a login. An ID may have thirty fields, with names of 30 bytes and values of
+/// 1024 (RFC 2971, section 3.3).
+pub(super) const MAX_LINE: usize = 40 << 10;
 
 /// What is read at a time: an idle stranger costs little.
 const READ: usize = 2 << 10;

@@ -141,7 +141,7 @@ async fn mechanisms_that_were_not_offered_never_reach_a_frontend() {
 async fn literals_before_the_login_are_bounded_whatever_they_announce() {
     let stub = Stub::start(Part::Good).await;
     let stage = Stage::start(&[&stub], |_| {}).await;
-    for size in ["16385", "4294967296", "9223372036854775807", "18446744073709551615", "18446744073709551616"]
+    for size in ["40961", "4294967296", "9223372036854775807", "18446744073709551615", "18446744073709551616"]
     {
         for (verb, plus) in [("LOGIN", ""), ("LOGIN", "+"), ("ID", "+"), ("APPEND", "+"), ("APPEND", "")] {
             let mut client = stage.client().await;

@@ -119,6 +119,10 @@ async fn a_session_passes_and_capabilities_that_would_blind_us_do_not() {
     );
     assert_eq!(client.exchange("b SELECT INBOX").await, ["b BAD Please login first"]);
     assert_eq!(client.exchange("i ID NIL").await, ["* ID (\"name\" \"stub\")", "i OK Completed"]);
+    // The longest that RFC 2971 allows.
+    let fields: Vec<_> = (0..30).map(|n| format!("\"{n:x<30}\" \"{}\"", "v".repeat(1024))).collect();
+    let longest = format!("i ID ({})", fields.join(" "));
+    assert_eq!(client.exchange(&longest).await, ["* ID (\"name\" \"stub\")", "i OK Completed"]);
     let answer = client.exchange("c LOGIN \"alice\" {6+}\r\nsecret").await;
     assert_eq!(answer, ["c OK [CAPABILITY IMAP4rev1 IDLE] User logged in"]);
     assert_eq!(client.exchange("d COMPRESS DEFLATE").await, ["d BAD Unrecognized command"]);
@@ -332,7 +336,7 @@ async fn strangers_are_bounded_in_bytes_and_time() {
     let stub = Stub::start(Part::Good).await;
     let stage = Stage::start(&[&stub], |config| config.login_timeout = Duration::from_millis(300)).await;
     for endless in
-        ["x".repeat(20_000), "a LOGIN {999999999}\r\n".into(), "a LOGIN {99999999999999999999999}\r\n".into()]
+        ["x".repeat(50_000), "a LOGIN {999999999}\r\n".into(), "a LOGIN {99999999999999999999999}\r\n".into()]
     {
         let mut client = stage.client().await;
         client.line().await;
