@@ -21,6 +21,8 @@ use crate::storm::deadlock;
 const TELLS_NOBODY: &str = "be2.murder.test";
 /// For lists of some hundred names to agree once everything is back.
 const AGREED: Duration = Duration::from_secs(60);
+/// For an audit of some hundred names, of which busy ones are looked at again.
+const AUDITED: Duration = Duration::from_secs(180);
 /// For Ravenry to find out how operations ended in which it was killed; a backend that was away is asked again later.
 const FOUND_OUT: Duration = Duration::from_secs(180);
 
@@ -199,7 +201,7 @@ async fn put_right(
         }
     }
     // What it cannot put right shows afterwards.
-    let audited = stage.ravenry.cli(&["audit", "--fix", "--yes"]).await?;
+    let audited = stage.ravenry.cli_within(AUDITED, &["audit", "--fix", "--yes"]).await?;
     tracing::info!("{}", audited.said());
     for backend in stage.murder.backends() {
         // An audit leaves a ghost with whose name the master owes an answer. Many of those want a person's word.

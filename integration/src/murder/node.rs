@@ -198,7 +198,16 @@ impl Node {
 
     /// Freezes every process: connections stay open and nothing answers.
     pub async fn pause(&self) -> Result<()> {
-        self.at_engine("pausing", async |docker| docker.pause_container(&self.container).await).await
+        // A busy container may not freeze at once, and the engine says so.
+        let mut tries = 0..5;
+        loop {
+            let paused =
+                self.at_engine("pausing", async |docker| docker.pause_container(&self.container).await);
+            match paused.await {
+                Err(_) if tries.next().is_some() => tokio::time::sleep(Duration::from_millis(200)).await,
+                end => return end,
+            }
+        }
     }
 
     /// Ends [`Node::pause`].
