@@ -11,6 +11,8 @@
 //! | `replay` | which names are still to be compared with the master's list |
 //! | `settle` | one name compared with the master's list, and put right |
 //! | `lines` | what the master's stream says while we follow |
+//! | `policy` | what the machine is run with |
+//! | `slot` | one name that is busy, or waited for |
 //! | `operation` | what a backend asked for and takes back |
 //! | `underway` | the same on record, and after a kill |
 //! | `states` | the transitions |
@@ -23,9 +25,11 @@ mod event;
 mod lines;
 mod operation;
 mod orders;
+mod policy;
 mod replay;
 mod resolve;
 mod settle;
+mod slot;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -36,56 +40,17 @@ use std::time::Duration;
 
 pub use event::{BarrierId, CallId, CommitId, Counted, Decision, Event, Now, SendId, State};
 pub use orders::{Progress, Task};
+pub use policy::Policy;
 pub use resolve::Keep;
 
 use super::facts::{Facts, Unreadable};
-use super::guard::Guard;
-use super::write::{Origin, Outcome, SessionId, Write};
+use super::write::{Outcome, SessionId, Write};
 use crate::list::{Entry, MailboxName};
 use crate::rules::{Rule, kept};
 use crate::store::{Cause, Change, Deed, Doubt};
 use burst::Burst;
 use replay::Replay;
-
-/// What the machine is run with.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Policy {
-    /// When a master's list is too poor to be believed.
-    pub guard: Guard,
-    /// How long an exchange with the master may take before the master counts as lost.
-    pub deadline: Duration,
-    /// The same, for a minute after the master was lost: a master that hangs again costs less.
-    pub short_deadline: Duration,
-    /// How many names are replayed at once.
-    pub replay_concurrency: usize,
-    /// How many names a returned master is given in a second at most; 0: as many as it takes.
-    pub replay_rate: usize,
-    /// Deletes that the master makes within this time on its own account are counted together.
-    pub burst: Duration,
-    /// How long a name deactivated here waits for the rest of its XFER before the master's active mailbox
-    /// wins.
-    pub postpone: Duration,
-    /// How many ghosts of one server are forgotten in a day.
-    pub ghosts_per_day: u64,
-    /// How long a caller waits for its answer. What could not be begun by then is not begun any more.
-    pub patience: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            guard: Guard::default(),
-            deadline: Duration::from_secs(2),
-            short_deadline: Duration::from_millis(500),
-            replay_concurrency: 32,
-            replay_rate: 0,
-            burst: Duration::from_secs(60),
-            postpone: Duration::from_secs(60),
-            ghosts_per_day: 1000,
-            patience: Duration::from_secs(8),
-        }
-    }
-}
+use slot::{Answer, Busy, Call, Job, Slot};
 
 /// What the list on disk is worth when the process starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,87 +70,6 @@ pub enum Restored {
 enum Unserved {
     Stale,
     Suspect,
-}
-
-/// A call waiting for its name, or under way.
-#[derive(Clone, PartialEq, Debug)]
-struct Call {
-    /// `None`: our own, to take back what a backend took back.
-    id: Option<CallId>,
-    write: Write,
-    origin: Origin,
-    /// When its caller stops waiting, since the start of the process.
-    expires: Duration,
-    /// It is only to be done while the list holds this version of the name.
-    version: Option<Option<u64>>,
-}
-
-/// What waits for a name.
-#[derive(Clone, PartialEq, Debug)]
-enum Job {
-    Call(Call),
-    /// Compare with the master and put right.
-    Settle,
-    /// A person's word on it.
-    Resolve(CallId, Keep),
-    /// Put back what a burst of deletes took.
-    PutBack(Entry),
-    /// Undo what an operation did.
-    TakeBack(SessionId),
-    /// How an operation ended that was left over: of this version, and whether it stands.
-    Pronounced(Option<u64>, bool),
-}
-
-/// What is under way for a name.
-#[derive(Clone, PartialEq, Debug)]
-enum Busy {
-    /// The master is asked for a caller.
-    Forwarding(Call),
-    /// The master is given what it missed.
-    Replaying(Write),
-    /// A commit; afterwards the caller gets this answer. It settles the name for the replay of that era, and
-    /// not for a later one, which compares with another list.
-    Committing { answer: Option<Answer>, settles: Option<u64> },
-}
-
-/// What a caller is told when a commit has ended.
-#[derive(Clone, PartialEq, Debug)]
-struct Answer {
-    call: Option<CallId>,
-    outcome: Outcome,
-    /// What the master granted is true without us; what we granted is nothing unless it is durable.
-    if_store_fails: Outcome,
-}
-
-/// Everything about one name that is not settled in the list.
-#[derive(Default, Debug)]
-struct Slot {
-    busy: Option<Busy>,
-    waiting: VecDeque<Job>,
-    /// The newest news of the master that could not be judged yet: the stream and our exchanges are two
-    /// connections, so a line may be older than the reply we already had.
-    line: Option<Option<Entry>>,
-    /// Lines are judged when this barrier, begun after our last exchange, has passed.
-    fence: Option<BarrierId>,
-}
-
-impl Slot {
-    /// The calls that wait, or are at the master.
-    fn calls(&self) -> impl Iterator<Item = &Call> {
-        let forwarding = match &self.busy {
-            Some(Busy::Forwarding(call)) => Some(call),
-            _ => None,
-        };
-        let waiting = self.waiting.iter().filter_map(|job| match job {
-            Job::Call(call) => Some(call),
-            Job::Settle | Job::TakeBack(_) | Job::Resolve(..) | Job::PutBack(_) | Job::Pronounced(..) => None,
-        });
-        forwarding.into_iter().chain(waiting)
-    }
-
-    fn idle(&self) -> bool {
-        self.busy.is_none() && self.waiting.is_empty() && self.line.is_none() && self.fence.is_none()
-    }
 }
 
 /// See the module's page.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::{Event, Guard, Policy, State};
+use super::super::{Event, Policy, State};
 use super::scenarios::{activate, alice, delete, list, reserve, strict};
 use super::world::{ACCEPT, List, World, active};
+use crate::authority::guard::Guard;
 use crate::authority::write::Outcome;
 
 /// The master is back, its list is read, and the comparison goes on.

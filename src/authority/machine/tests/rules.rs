@@ -1,8 +1,9 @@
 //! The rules that the state machine keeps, each shown to matter: without it the schedules find what breaks.
 
-use super::super::{Event, Guard, Policy, State};
+use super::super::{Event, Policy, State};
 use super::schedules::{Faults, run};
 use super::world::{List, World, active};
+use crate::authority::guard::Guard;
 use crate::rules::{Rule, without};
 
 /// How many schedules are given the chance to notice.

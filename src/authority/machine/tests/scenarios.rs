@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::{Event, Guard, Policy, Restored, State};
+use super::super::{Event, Policy, Restored, State};
 use super::world::{ACCEPT, Link, List, RESEED, World, active, at, name};
 use crate::authority::facts::{Comparison, Difference, Facts as _};
+use crate::authority::guard::Guard;
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Acl, Entry};
 use crate::rules::{Rule, without};

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::{Event, Guard, Policy, Restored, State};
+use super::super::{Event, Policy, Restored, State};
 use super::world::{ACCEPT, List, RESEED, World, active, at, name};
+use crate::authority::guard::Guard;
 use crate::authority::write::Write;
 use crate::list::Acl;
 
