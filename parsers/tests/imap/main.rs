@@ -6,3 +6,5 @@ mod corpus;
 mod framing;
 mod invariants;
 mod oracle;
+#[path = "../seeds/mod.rs"]
+mod seeds;

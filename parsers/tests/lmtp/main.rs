@@ -8,3 +8,5 @@ mod data;
 mod invariants;
 mod oracle;
 mod replies;
+#[path = "../seeds/mod.rs"]
+mod seeds;

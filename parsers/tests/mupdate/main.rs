@@ -7,4 +7,6 @@ mod fixture;
 mod invariants;
 mod malformed;
 mod round_trip;
+#[path = "../seeds/mod.rs"]
+mod seeds;
 mod well_formed;

@@ -1,12 +1,11 @@
 //! Ravenry is killed in the middle of an operation, and somebody asks the backend how it ended.
 
 use super::super::{Policy, Restored, State};
-use super::world::{List, World, active, at, name};
-use crate::authority::write::{Outcome, Write};
-use crate::list::{Acl, Entry};
+use super::steps::{ALICE, activate, delete, done, held, reserve};
+use super::world::{List, World, active};
+use crate::authority::write::Write;
+use crate::list::Entry;
 use crate::rules::{Rule, without};
-
-const ALICE: &str = "alice\tlrs";
 
 fn world(state: State) -> World {
     let mut list = List::new();
@@ -22,35 +21,12 @@ fn world(state: State) -> World {
     world
 }
 
-/// Asks within one operation, and has it done.
-fn done(world: &mut World, write: Write) {
-    let id = world.call(write).unwrap();
-    while world.execute_one(0) || world.reply_one(0) || world.commit_one() {}
-    assert_eq!(world.answers.get(&id), Some(&Outcome::Done));
-}
-
-fn delete(text: &str) -> Write {
-    Write::Delete { name: name(text) }
-}
-
-fn reserve(text: &str, place: &str) -> Write {
-    Write::Reserve { name: name(text), location: at(place) }
-}
-
-fn activate(text: &str, place: &str) -> Write {
-    Write::Activate { name: name(text), location: at(place), acl: Acl::new(ALICE.as_bytes()) }
-}
-
 fn rename() -> Vec<Write> {
     vec![delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")]
 }
 
 fn create() -> Vec<Write> {
     vec![reserve("user.z", "be1!default"), activate("user.z", "be1!default")]
-}
-
-fn held(world: &World, text: &str) -> Option<Entry> {
-    world.store.list.get(text.as_bytes()).cloned()
 }
 
 /// Lets everything come to its end, and the master agree.

@@ -11,4 +11,5 @@ mod orders;
 mod rules;
 mod scenarios;
 mod schedules;
+mod steps;
 mod world;

@@ -1,11 +1,10 @@
 //! Operations of backends that come to nothing, told step by step.
 
 use super::super::{Policy, State};
+use super::steps::{ALICE, activate, delete, done, held, reserve};
 use super::world::{List, World, active, at, name};
-use crate::authority::write::{Outcome, Write};
+use crate::authority::write::Write;
 use crate::list::{Acl, Entry};
-
-const ALICE: &str = "alice\tlrs";
 
 /// A world in which `user.a` is at be1, following or standing in.
 fn world(state: State) -> World {
@@ -18,29 +17,6 @@ fn world(state: State) -> World {
     }
     assert_eq!(world.machine.state(), state);
     world
-}
-
-/// Asks within one operation, and has it done.
-fn done(world: &mut World, write: Write) {
-    let id = world.call(write).unwrap();
-    while world.execute_one(0) || world.reply_one(0) || world.commit_one() {}
-    assert_eq!(world.answers.get(&id), Some(&Outcome::Done));
-}
-
-fn delete(text: &str) -> Write {
-    Write::Delete { name: name(text) }
-}
-
-fn reserve(text: &str, place: &str) -> Write {
-    Write::Reserve { name: name(text), location: at(place) }
-}
-
-fn activate(text: &str, place: &str) -> Write {
-    Write::Activate { name: name(text), location: at(place), acl: Acl::new(ALICE.as_bytes()) }
-}
-
-fn held(world: &World, text: &str) -> Option<Entry> {
-    world.store.list.get(text.as_bytes()).cloned()
 }
 
 /// Lets everything come to its end, and the master agree.
