@@ -72,6 +72,18 @@ impl Difference {
         matches!(self, Self::Reserved { .. })
     }
 
+    /// Whether this is about the mailbox.
+    pub fn is_about(&self, mailbox: &str) -> bool {
+        match self {
+            Self::List { name, .. }
+            | Self::Ghost { name, .. }
+            | Self::Reserved { name, .. }
+            | Self::Unlisted { name, .. }
+            | Self::Held { name, .. } => name == mailbox,
+            Self::MasterDied => false,
+        }
+    }
+
     /// Whether this is a [`Difference::Ghost`].
     pub fn is_ghost(&self) -> bool {
         matches!(self, Self::Ghost { .. })

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::agreement::{Agreement, dump_of};
+use crate::agreement::{Agreement, Difference, dump_of};
 use crate::clients::Mupdate;
 use crate::murder::{Dump, Murder, Plan};
 use crate::ravenry::{Ravenry, Settings};
@@ -19,6 +19,9 @@ use crate::relay::Relay;
 
 /// How long Ravenry may take to learn a small list.
 const LEARNING: Duration = Duration::from_secs(30);
+
+/// How long a murder may take to come to rest at a story's end: a frontend that was away may take its list anew.
+const AT_REST: Duration = Duration::from_secs(60);
 
 /// A configuration for mail clients: Ravenry listens where [`Stage::imap`] says, in front of both frontends.
 pub const IMAP: &str = "[imap]\nlisten = [\"{gateway}:1143\"]\nfrontends = [\"{fe1}:143\", \"{fe2}:143\"]\n\
@@ -128,8 +131,34 @@ impl Stage {
         Ok(dump_of(Mupdate::login(self.ravenry.address()).await?.list(None).await?))
     }
 
-    /// The good end of a story: also for the master, which nothing that we sent may have crashed (rule 5).
+    /// The master comes back, and is given what it missed.
+    pub async fn master_back(&self) -> Result<()> {
+        self.murder.mm.start_cyrus().await?;
+        self.ravenry.wait_for_state("following", AT_REST).await.map(drop)
+    }
+
+    /// The good end of a story: the invariant holds ([`Agreement`]), and nothing that we sent has crashed the master
+    /// (rule 5).
     pub async fn stop(self) -> Result<()> {
+        self.stop_but_for(|_| false).await
+    }
+
+    /// [`Stage::stop`] of a story at whose end something differs that it made so itself.
+    pub async fn stop_but_for(self, expected: impl Fn(&Difference) -> bool) -> Result<()> {
+        let agreement = self.agreement().await.context("the story ends without a master")?;
+        agreement.reached_but_for(AT_REST, expected).await.context("at the story's end")?;
+        self.dismiss().await
+    }
+
+    /// The good end of a story that cannot wait for the invariant, and why. The master has not crashed all the same.
+    pub async fn leave_apart(self, why: &str) -> Result<()> {
+        println!("left apart: {why}");
+        self.dismiss().await
+    }
+
+    /// The end of what is no story. The master has not crashed all the same: that is in its process master's log since it
+    /// was started, whoever restarted it meanwhile.
+    pub async fn dismiss(self) -> Result<()> {
         let crashes = self.murder.mm.crashes().await?;
         ensure!(crashes.is_empty(), "the master crashed: {crashes:?}");
         self.ravenry.stop().await?;

@@ -1,12 +1,15 @@
 //! One wrong setting after the other: what `ravenry check --live` says of it, and its exit code.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use ravenry_integration::agreement::Agreement;
 use ravenry_integration::murder::{Murder, Node, Plan};
 use ravenry_integration::ravenry::{Ravenry, Settings};
 use serde_json::Value;
 
+const SOON: Duration = Duration::from_secs(30);
 const UNAVAILABLE: i64 = 69;
 const PROTOCOL: i64 = 76;
 const NO_PERMISSION: i64 = 77;
@@ -162,6 +165,7 @@ async fn each_wrong_setting_is_found_and_told_with_what_to_do() -> Result<()> {
 
     certificates(&live).await?;
     live.ravenry.stop().await?;
+    Agreement::begin(&live.murder).await?.reached_within(SOON).await?;
     live.murder.stop().await
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use ravenry_integration::agreement::Agreement;
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::murder::{Murder, Node, Plan, Suite};
 use ravenry_integration::ravenry::{Ravenry, Settings};
@@ -164,5 +165,6 @@ async fn a_murders_own_files_lead_to_ravenry_and_back() -> Result<()> {
     for name in ["user.alice.in-the-outage", "user.alice.without"] {
         ensure!(format!("{list:?}").contains(name), "the master lacks {name}: {list:?}");
     }
+    Agreement::begin(&murder).await?.reached_within(SOON).await?;
     murder.stop().await
 }

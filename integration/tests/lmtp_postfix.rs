@@ -60,5 +60,6 @@ async fn postfix_delivers_through_ravenry_into_the_murder() -> Result<()> {
     for user in ["alice", "bob"] {
         arrived(&murder.fe1, user, "INBOX", 2 + MESSAGES, Duration::from_secs(60)).await.context("many")?;
     }
+    post.stage.master_back().await?;
     post.stop().await
 }

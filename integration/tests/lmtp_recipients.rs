@@ -119,6 +119,11 @@ async fn compare(plan: Plan, names: &str, addresses: &[(&str, Expected)], domain
             Unsure => assert_eq!(ours, 451, "{address} (the frontend says {real})"),
         }
     }
+    drop(ravenry);
+    for frontend in murder.frontends() {
+        frontend.start_cyrus().await?;
+    }
+    post.stage.master_back().await?;
     post.stop().await
 }
 

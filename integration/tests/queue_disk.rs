@@ -297,7 +297,8 @@ async fn a_full_or_failing_disk_is_never_answered_with_a_250_that_does_not_hold(
     let Story { mut post, disk, accepted } = story;
     println!("{} messages with a 250, each of them there once", accepted.len());
     arrived(&post.stage.murder.fe1, "bob", "INBOX", 6, DELIVERED).await?;
+    post.stage.agreement().await?.reached_within(DELIVERED).await?;
     post.stage.ravenry.terminate().await?;
     drop(disk);
-    post.stop().await
+    post.stage.leave_apart("Ravenry's disk is gone").await
 }

@@ -140,6 +140,8 @@ async fn an_operator_takes_the_master_out_for_maintenance() -> Result<()> {
         let output = ravenry.cli(&[order]).await?;
         assert!(output.exit != 0 && output.stderr.contains("admin.sock"), "{order}: {output:?}");
     }
+    ravenry.launch().await?;
+    ravenry.wait_for_state("following", SETTLED).await?;
     stage.stop().await
 }
 

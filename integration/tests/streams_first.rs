@@ -62,6 +62,7 @@ async fn the_streams_have_a_change_when_the_backend_has_its_ok() -> Result<()> {
         println!("{state}: {} of {} lines came after the OK", late.len(), 3 * NAMES * STREAMS);
         assert!(late.is_empty(), "{state}: {} lines came after the OK: {late:?}", late.len());
     }
+    stage.master_back().await?;
     stage.stop().await
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use ravenry_integration::agreement::Agreement;
 use ravenry_integration::clients::Mupdate;
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::identity::Authority;
@@ -157,6 +158,10 @@ async fn every_login_of_cyrus_is_understood() -> Result<()> {
     last_error(&ravenry, "offers no login that Ravenry speaks here: [\"DIGEST-MD5\"]").await?;
     ensure!(ravenry.status().await?["state"] == "standing-in", "a master that we cannot log in to is lost");
     ensure!(!ravenry.log()?.contains("secret"), "a password is in the log");
+    let back = format!("sed -i 's/^sasl_mech_list: .*/sasl_mech_list: {EVERY}/' /etc/imapd.conf");
+    murder.mm.configure(&back).await?;
+    ravenry.wait_for_state("following", SOON).await?;
+    Agreement::begin(&murder).await?.reached_within(SOON).await?;
     ravenry.stop().await?;
     murder.stop().await
 }

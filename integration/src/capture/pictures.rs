@@ -28,5 +28,5 @@ pub async fn take() -> Result<()> {
     let file = repository().join("docs/top.txt");
     tokio::fs::write(&file, ravenry.cli(&["top", "--once"]).await?.success()?.stdout).await?;
     eprintln!("{} is taken", file.display());
-    stage.stop().await
+    stage.dismiss().await
 }

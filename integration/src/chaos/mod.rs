@@ -76,7 +76,7 @@ pub async fn run(schedule: &Schedule) -> Result<Report> {
     if report.is_clean() {
         stage.ravenry.terminate().await?;
         drop(disk);
-        stage.stop().await?;
+        stage.leave_apart("its disk is gone; the verdict was given before").await?;
     } else {
         stage.ravenry.kill().await?;
         drop(disk);

@@ -125,7 +125,7 @@ impl Stand {
 
     async fn stop(self) -> Result<()> {
         self.other.ravenry.stop().await?;
-        self.post.stop().await
+        self.post.stage.dismiss().await
     }
 }
 

@@ -103,7 +103,7 @@ async fn cyrus(scale: Scale, out: &mut String) -> Result<()> {
         median(&figures.p50),
         median(&figures.p99),
     )?;
-    post.stop().await
+    post.stage.dismiss().await
 }
 
 /// Delivers new mail to the backend until the queue is empty: how long each took, in milliseconds.

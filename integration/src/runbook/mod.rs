@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::agreement::Agreement;
 use crate::murder::Plan;
 use crate::stage::{BACKENDS, Stage};
 pub use page::{Scenes, difference, rewritten};
@@ -108,7 +109,9 @@ pub async fn run() -> Result<Scenes> {
     others(&mut book).await.context("other masters, other servers")?;
     absent(&mut book).await.context("our own absence")?;
     let Book { stage, scenes } = book;
-    stage.stop().await?;
+    // The retired one has no list any more that could be compared.
+    Agreement::begin(&stage.murder).await?.reached_within(SOON).await?;
+    stage.leave_apart("Ravenry has retired").await?;
     Ok(scenes)
 }
 
