@@ -69,9 +69,18 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Server(stream) => end_of(Pin::new(stream).poll_read(cx, buf)),
+            Self::Client(stream) => end_of(Pin::new(stream).poll_read(cx, buf)),
         }
+    }
+}
+
+/// An end without the alert that RFC 8446 (section 6.1) asks for is an end: Cyrus never sends it (`TLS_FAST_SHUTDOWN` in its
+/// `tls.c`). What is cut off by somebody in between shows all the same, since each protocol says itself what is whole.
+fn end_of(read: Poll<std::io::Result<()>>) -> Poll<std::io::Result<()>> {
+    match read {
+        Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+        other => other,
     }
 }
 

@@ -58,6 +58,11 @@ async fn is_used(host: &str, part: fn(Arc<ServerConfig>) -> Part, imaps: bool) -
     assert_eq!(client.exchange("b NOOP").await, ["b OK Completed "]);
     let fetched = client.exchange("e FETCH 1 BODY[]").await;
     assert_eq!(fetched, ["* 1 FETCH (BODY[] {11}", "hello world)", "e OK Completed "]);
+    // As Cyrus, it ends TLS without an alert: nothing is lost, and nobody is down.
+    client.send("f LOGOUT\r\n").await;
+    assert_eq!(client.rest().await, "* BYE LOGOUT received\r\nf OK Completed\r\n");
+    let health = &stage.proxy.frontends()[0].health;
+    assert!(!matches!(health, Health::Down(..)), "{health:?}");
     Ok(())
 }
 
