@@ -121,7 +121,8 @@ fn master(out: &mut Document, hosts: &[Host], murder: &Murder, files: &Files) {
         matches!(host.role, crate::cyrus::Role::Master) && host.options.get("tls_server_cert").is_some()
     });
     if certified {
-        out.remark("It has a certificate. From Cyrus 3.10 on, STARTTLS can be demanded; with the authorities that signed it:");
+        out.remark("It has a certificate. From Cyrus 3.10 on, STARTTLS can be demanded, if first `tls_session_timeout: 0` is in");
+        out.remark("its imapd.conf and the frontends' (docs/configuration.md says why); with the authorities that signed it:");
         out.line("#tls_ca_file = \"/etc/ravenry/ca.crt\"");
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::LinkConfig;
+use super::{LinkConfig, turn};
 use crate::authority::master::MasterIdentity;
 use crate::list::{Acl, Entry, Location, LocationError, MailboxName};
 use crate::net::sasl::client::{Login, SaslError};
@@ -148,6 +148,7 @@ impl Connection {
             if tls_crashes(&banner.identity.version) {
                 return Err(LinkError::FragileTls { version: banner.identity.version });
             }
+            let _turn = turn::take(&config.address).await;
             connection = connection.start_tls(trust.clone(), name.clone()).await?;
             banner = connection.banner().await?;
         }
@@ -291,7 +292,7 @@ impl Connection {
 }
 
 /// Rule 5: a mupdate of 3.2 or 3.6 dies when the second connection under TLS ends, however that ends; 3.10 and
-/// 3.12 do not (observed; what is between has not been tried).
+/// 3.12 do not (observed; what is between has not been tried), as long as there is only one handshake at a time.
 fn tls_crashes(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {

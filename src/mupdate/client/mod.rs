@@ -10,6 +10,7 @@
 //! | `line` | one connection that carries writes |
 //! | `listing` | a whole list, read once |
 //! | `pool` | connections for writes, open ahead |
+//! | `turn` | one TLS handshake at a time |
 //! | `witness` | a frontend's slave, asked what it has stored |
 
 mod connection;
@@ -21,6 +22,7 @@ mod listing;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod witness;
 
 use std::sync::Arc;
