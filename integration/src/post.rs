@@ -64,7 +64,7 @@ impl Post {
         Lmtp::connect(self.address).await
     }
 
-    /// The good end of a story.
+    /// The good end of a story: see [`Stage::stop`].
     pub async fn stop(self) -> Result<()> {
         self.stage.stop().await
     }
@@ -93,9 +93,22 @@ pub async fn arrived(
     count: u32,
     limit: Duration,
 ) -> Result<Duration> {
+    arrived_by(limit, &format!("{user}'s {mailbox}"), count, async || {
+        frontend.imap(user).await?.count(mailbox).await
+    })
+    .await
+}
+
+/// [`arrived`], however it is found out how many there are.
+pub async fn arrived_by(
+    limit: Duration,
+    place: &str,
+    count: u32,
+    counted: impl AsyncFn() -> Result<u32>,
+) -> Result<Duration> {
     let mut seen = None;
-    let waited = eventually(limit, format!("{count} messages in {user}'s {mailbox}"), async || {
-        seen = Some(frontend.imap(user).await?.count(mailbox).await?);
+    let waited = eventually(limit, format!("{count} messages in {place}"), async || {
+        seen = Some(counted().await?);
         Ok((seen == Some(count)).then_some(()))
     });
     let result = waited.await;
