@@ -33,6 +33,8 @@ pub mod mupdate;
 pub mod net;
 pub(crate) mod packed;
 mod rules;
+#[cfg(test)]
+mod simulation;
 pub mod spool;
 pub mod store;
 pub mod telemetry;

@@ -20,7 +20,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// Compares a list that arrives in parts with a snapshot of ours.
 #[derive(Debug)]
-pub(super) struct Differ {
+pub(crate) struct Differ {
     snapshot: Snapshot,
     order: Order,
     /// Ours, from the first name that was not passed yet.
@@ -38,7 +38,7 @@ pub(super) struct Differ {
 }
 
 impl Differ {
-    pub(super) fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
         let order = snapshot.order();
         Self {
             snapshot,
@@ -57,12 +57,12 @@ impl Differ {
     }
 
     /// Only counts.
-    pub(super) fn counting(snapshot: Snapshot) -> Self {
+    pub(crate) fn counting(snapshot: Snapshot) -> Self {
         Self { kept: 0, ..Self::new(snapshot) }
     }
 
     /// Takes the next part of their list.
-    pub(super) fn push(&mut self, part: Vec<(MailboxName, Entry)>) -> Result<(), StoreError> {
+    pub(crate) fn push(&mut self, part: Vec<(MailboxName, Entry)>) -> Result<(), StoreError> {
         for (name, entry) in part {
             self.listed += 1;
             let in_order =
@@ -87,7 +87,7 @@ impl Differ {
     }
 
     /// Their list is complete: passes a part of what is left of ours. `false`: nothing is left.
-    pub(super) fn pass_rest(&mut self) -> Result<bool, StoreError> {
+    pub(crate) fn pass_rest(&mut self) -> Result<bool, StoreError> {
         let Some((name, held)) = self.next_of_ours()? else { return Ok(false) };
         self.keep(name, None, Some(held));
         while let Some((name, held)) = self.ahead.pop_front() {
@@ -97,7 +97,7 @@ impl Differ {
     }
 
     /// Their list is complete. Gives back the snapshot it was compared with.
-    pub(super) fn finish(mut self, took: Duration) -> Result<(Comparison, Snapshot), StoreError> {
+    pub(crate) fn finish(mut self, took: Duration) -> Result<(Comparison, Snapshot), StoreError> {
         while self.pass_rest()? {}
         let Self { theirs, kept, overflowed, only_theirs, taken: mut unexplained, listed, snapshot, .. } =
             self;

@@ -18,7 +18,7 @@
 //! know nothing of the state machine.
 
 mod decide;
-mod differ;
+pub(crate) mod differ;
 mod evidence;
 pub mod facts;
 pub mod feed;
@@ -28,7 +28,7 @@ pub mod machine;
 pub mod master;
 pub mod namespace;
 pub mod plan;
-mod recorded;
+pub(crate) mod recorded;
 pub mod shadow;
 pub mod task;
 pub mod write;

@@ -11,9 +11,9 @@ const PAGE: usize = 4096;
 
 /// The committed facts, and the list as it was when the master's dump began.
 #[derive(Debug)]
-pub(super) struct Recorded {
-    pub(super) store: Store,
-    pub(super) listed: Option<Snapshot>,
+pub(crate) struct Recorded {
+    pub(crate) store: Store,
+    pub(crate) listed: Option<Snapshot>,
 }
 
 impl From<StoreError> for Unreadable {
@@ -23,7 +23,7 @@ impl From<StoreError> for Unreadable {
 }
 
 /// Reads a table of names to its end, page by page.
-pub(super) fn all_names<T>(
+pub(crate) fn all_names<T>(
     mut page: impl FnMut(Option<&MailboxName>) -> Result<Vec<T>, StoreError>,
     name: impl Fn(&T) -> &MailboxName,
 ) -> Result<Vec<MailboxName>, StoreError> {
@@ -39,22 +39,22 @@ pub(super) fn all_names<T>(
 }
 
 /// Every name in conflict.
-pub(super) fn conflicting(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
+pub(crate) fn conflicting(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
     all_names(|after| snapshot.conflicts(after, PAGE), |conflict| &conflict.name)
 }
 
 /// Every name that the master's snapshot took away and nobody confirmed.
-pub(super) fn unconfirmed(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
+pub(crate) fn unconfirmed(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
     all_names(|after| snapshot.unconfirmed(after, PAGE), |(name, _)| name)
 }
 
 /// Every name with journal records.
-pub(super) fn journalled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
+pub(crate) fn journalled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
     all_names(|after| snapshot.journalled_names(after, PAGE), |name| name)
 }
 
 /// Every name that must be looked at when the master is back: see [`Comparison`](super::facts::Comparison).
-pub(super) fn unsettled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
+pub(crate) fn unsettled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreError> {
     let mut names = Vec::new();
     let mut after = 0;
     loop {
@@ -69,7 +69,7 @@ pub(super) fn unsettled(snapshot: &Snapshot) -> Result<Vec<MailboxName>, StoreEr
 }
 
 /// Names with writes whose outcome is unknown, where the master holds what such a write makes of them.
-pub(super) fn explained_by_doubts(
+pub(crate) fn explained_by_doubts(
     snapshot: &Snapshot,
     theirs: &HashMap<MailboxName, Option<Entry>>,
 ) -> Result<Vec<MailboxName>, StoreError> {

@@ -269,6 +269,22 @@ impl Store {
         options: Options,
         lock: Option<DirLock>,
     ) -> Result<Self, StoreError> {
+        let (shared, writer) = Self::parts(disk, log, options, lock)?;
+        let (queue, waiting) = sync_channel(options.waiting_calls);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(&waiting))
+            .map_err(|e| StoreError::disk("starting the writer's thread", &e))?;
+        Ok(Self { handle: Arc::new(Handle { shared, queue: Some(queue), writer: Some(writer) }) })
+    }
+
+    /// A store as it was left on a disk, and who writes it.
+    fn parts(
+        disk: Box<dyn StorageBackend>,
+        log: Box<dyn StorageBackend>,
+        options: Options,
+        lock: Option<DirLock>,
+    ) -> Result<(Arc<Shared>, Writer), StoreError> {
         let (log, records) =
             Log::open(log, options.log_bytes).map_err(|e| StoreError::disk("reading its log", &e))?;
         let disk = Disk::new(disk).map_err(|e| StoreError::disk("reading its header", &e))?;
@@ -279,16 +295,11 @@ impl Store {
             let published = first_commit(&db, &options, &records)?;
             Ok((Arc::new(db), published))
         })?;
-        let (queue, waiting) = sync_channel(options.waiting_calls);
         let ledger = published.ledger.clone();
         let base = Base::open(db.clone(), Some(ledger.clone()))?;
         let shared = Arc::new(Shared::new(options, disk, base, published, lock));
         let writer = Writer::new(db, shared.clone(), ledger, log);
-        let writer = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || writer.run(&waiting))
-            .map_err(|e| StoreError::disk("starting the writer's thread", &e))?;
-        Ok(Self { handle: Arc::new(Handle { shared, queue: Some(queue), writer: Some(writer) }) })
+        Ok((shared, writer))
     }
 
     /// Makes all changes durable, or none, and answers with the sequence number of the last. Calls are
@@ -442,4 +453,4 @@ fn check_text(what: &'static str, len: usize) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -110,7 +110,7 @@ impl Writer {
     }
 
     /// Carries a group out in one transaction. When this fails, it fails for good.
-    fn commit(&mut self, group: Vec<Work>) -> Result<Answers, StoreError> {
+    pub(super) fn commit(&mut self, group: Vec<Work>) -> Result<Answers, StoreError> {
         let (Some(db), None) = (self.db.clone(), self.shared.poisoned()) else {
             self.db = None;
             return Err(self.shared.poison("an unknown cause"));

@@ -140,13 +140,8 @@ impl Machine {
         if let Err(lost) = result {
             return self.unanswered(&lost, now);
         }
-        let passed: Vec<MailboxName> = self
-            .names
-            .iter()
-            .filter(|(_, slot)| slot.fence.is_some_and(|fence| fence <= id))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in passed {
+        let passed = self.names.iter().filter(|(_, slot)| slot.fence.is_some_and(|fence| fence <= id));
+        for name in Self::in_order(passed.map(|(name, _)| name.clone())) {
             if let Some(slot) = self.names.get_mut(&name) {
                 slot.fence = None;
             }

@@ -359,6 +359,13 @@ impl Machine {
         self.woken.push_back(name);
     }
 
+    /// Names in an order that is the same in every run, so that a simulation can be repeated.
+    fn in_order(names: impl IntoIterator<Item = MailboxName>) -> Vec<MailboxName> {
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        names
+    }
+
     fn put(name: &MailboxName, entry: Option<Entry>) -> Change {
         match entry {
             Some(entry) => Change::Put { name: name.clone(), entry },

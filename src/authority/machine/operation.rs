@@ -79,11 +79,10 @@ impl Machine {
         }
         let mut names = self.operations.remove(&session).unwrap_or_default();
         // What it was told NO about because nobody could say more in time may yet be done.
-        for (name, slot) in &self.names {
-            if slot.calls().any(|call| call.origin.session == Some(session)) && !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
+        let asked = self.names.iter().filter(|(name, slot)| {
+            slot.calls().any(|call| call.origin.session == Some(session)) && !names.contains(name)
+        });
+        names.extend(Self::in_order(asked.map(|(name, _)| name.clone())));
         for name in names.into_iter().rev() {
             self.enqueue(name, Job::TakeBack(session));
         }

@@ -92,9 +92,8 @@ impl Replay {
     /// What was postponed for this long is compared again.
     fn wake_postponed(&mut self, now: Duration, postpone: Duration) {
         let due = |stage: &Stage| matches!(stage, Stage::Postponed(since) if now >= *since + postpone);
-        let due: Vec<_> =
-            self.names.iter().filter(|(_, stage)| due(stage)).map(|(name, _)| name.clone()).collect();
-        due.into_iter().for_each(|name| self.queue(name));
+        let due = self.names.iter().filter(|(_, stage)| due(stage)).map(|(name, _)| name.clone());
+        Machine::in_order(due).into_iter().for_each(|name| self.queue(name));
     }
 }
 

@@ -174,14 +174,11 @@ impl Machine {
         let mut replay = Replay::default();
         replay.overflowed = difference.overflowed;
         // Neighbours one after the other: so the master's database writes fewer pages for each.
-        let mut differing: Vec<_> = difference.theirs.keys().cloned().collect();
-        differing.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-        names.extend(differing);
+        names.extend(Self::in_order(difference.theirs.keys().cloned()));
         // Since the comparison began, more may have been journalled.
-        names.extend(written);
+        names.extend(Self::in_order(written));
         // What is being committed at this moment is journalled, but not on record yet.
-        names.extend(self.names.keys().cloned());
-        names.extend(self.unfinished.drain());
+        names.extend(Self::in_order(self.names.keys().cloned().chain(self.unfinished.drain())));
         names.into_iter().for_each(|name| replay.queue(name));
         self.theirs = difference.theirs;
         let why = format!("the master is back; {} names to compare", replay.len());
@@ -221,8 +218,8 @@ impl Machine {
             slot.fence = None;
             slot.line = None;
             slot.waiting.retain(|job| !matches!(job, Job::Settle));
-            self.woken.push_back(name.clone());
         }
+        self.woken.extend(Self::in_order(self.names.keys().cloned()));
     }
 
     pub(super) fn poison(&mut self, reason: &str) {

@@ -63,7 +63,7 @@ impl Machine {
 
     /// What is over goes off the record.
     pub(super) fn ended_changes(&mut self) -> impl Iterator<Item = Change> + use<> {
-        std::mem::take(&mut self.over).into_iter().map(|name| Change::Ended { name })
+        Self::in_order(self.over.drain()).into_iter().map(|name| Change::Ended { name })
     }
 
     /// No commit went for a while that could have taken along what is over.

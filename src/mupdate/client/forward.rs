@@ -73,16 +73,18 @@ impl Forward {
     }
 }
 
-struct Encoded {
-    bytes: BytesMut,
-    replies: usize,
+/// What the master is sent.
+pub(crate) struct Encoded {
+    pub(crate) bytes: BytesMut,
+    /// How many replies come; the last one counts.
+    pub(crate) replies: usize,
 }
 
 /// Rule 5, the master is never crashed. A DELETE of a name that it does not hold kills it, also when it
 /// arrives late; so it leaves behind a RESERVE at a place nobody has, in one segment: a name that exists
 /// answers that NO, one that does not becomes deletable. A DEACTIVATE of a name that it does not hold kills
 /// masters up to 3.12.1; a RESERVE at the same location has the same effect and does not.
-fn encode(write: &Write) -> Encoded {
+pub(crate) fn encode(write: &Write) -> Encoded {
     let text = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
     let mailbox = text(write.name().as_bytes());
     let mut bytes = BytesMut::new();

@@ -16,7 +16,7 @@
 mod connection;
 mod deletions;
 mod follower;
-mod forward;
+pub(crate) mod forward;
 mod line;
 mod listing;
 mod pool;

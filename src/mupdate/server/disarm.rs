@@ -22,14 +22,14 @@ use crate::list::{Entry, Location, MailboxName};
 use crate::rules::{Rule, kept};
 
 /// Such a connection is refused with these words.
-pub(super) const REFUSED: &str = "temporary failure";
+pub(crate) const REFUSED: &str = "temporary failure";
 
 /// A DELETE too many is refused with these.
-pub(super) const TOO_MANY: &str = "too many removals; see ravenry allow-removals";
+pub(crate) const TOO_MANY: &str = "too many removals; see ravenry allow-removals";
 
 /// What is known of one connection.
 #[derive(Debug, Default)]
-pub(super) enum Disarm {
+pub(crate) enum Disarm {
     /// No command yet.
     #[default]
     Fresh,
@@ -41,7 +41,7 @@ pub(super) enum Disarm {
 
 /// A backend that compares its list with ours.
 #[derive(Debug)]
-pub(super) struct Armed {
+pub(crate) struct Armed {
     server: Vec<u8>,
     /// How many DELETEs are believed.
     allowed: u64,
@@ -51,7 +51,7 @@ pub(super) struct Armed {
 
 /// What becomes of a DELETE.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Removal {
+pub(crate) enum Removal {
     /// It is done.
     Believed,
     /// The name is another server's.
@@ -62,7 +62,7 @@ pub(super) enum Removal {
 
 impl Disarm {
     /// The first command of a connection decides what it is.
-    pub(super) fn begin(&mut self, prefix: Option<&[u8]>) {
+    pub(crate) fn begin(&mut self, prefix: Option<&[u8]>) {
         if let Self::Fresh = self {
             *self = match prefix.and_then(|prefix| prefix.strip_suffix(b"!")) {
                 Some(server) if !server.is_empty() => {
@@ -74,7 +74,7 @@ impl Disarm {
     }
 
     /// The server that compares its list.
-    pub(super) fn server(&self) -> Option<&[u8]> {
+    pub(crate) fn server(&self) -> Option<&[u8]> {
         match self {
             Self::Armed(armed) => Some(&armed.server),
             Self::Fresh | Self::Ordinary => None,
@@ -82,7 +82,7 @@ impl Disarm {
     }
 
     /// The list has been sent and had so many names of the server; a person allowed so many to be removed.
-    pub(super) fn listed(&mut self, names: u64, permitted: u64) {
+    pub(crate) fn listed(&mut self, names: u64, permitted: u64) {
         if let Self::Armed(armed) = self {
             let tidying = (names / 100).max(100).min(names.saturating_sub(1));
             armed.allowed = tidying.max(permitted);
@@ -90,12 +90,12 @@ impl Disarm {
     }
 
     /// Whether FIND may show an entry.
-    pub(super) fn may_find(&self, held: Option<&Entry>) -> bool {
+    pub(crate) fn may_find(&self, held: Option<&Entry>) -> bool {
         !(kept(Rule::FindNeverGuesses) && matches!((self, held), (Self::Armed(_), Some(_))))
     }
 
     /// Whether ACTIVATE at a location may replace what is held.
-    pub(super) fn may_activate(&self, location: &Location, held: Option<&Entry>) -> bool {
+    pub(crate) fn may_activate(&self, location: &Location, held: Option<&Entry>) -> bool {
         match (self, held) {
             (Self::Armed(_), Some(held)) => held.location.same_server(location),
             _ => true,
@@ -103,7 +103,7 @@ impl Disarm {
     }
 
     /// What becomes of a DELETE of what is held.
-    pub(super) fn remove(&mut self, name: &MailboxName, held: Option<Entry>) -> Removal {
+    pub(crate) fn remove(&mut self, name: &MailboxName, held: Option<Entry>) -> Removal {
         let (Self::Armed(armed), Some(held)) = (self, held) else { return Removal::Believed };
         if held.location.server() != armed.server {
             return Removal::Elsewhere;

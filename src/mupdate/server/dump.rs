@@ -64,7 +64,7 @@ type Walk = JoinHandle<Result<Sent, Unreadable>>;
 
 /// Which entries of the list are sent.
 #[derive(Clone, Debug)]
-pub(super) enum Filter {
+pub(crate) enum Filter {
     /// Those whose `server!partition` begins like this.
     Prefix(Bytes),
     /// Those on these servers.
@@ -72,7 +72,7 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    pub(super) fn passes(&self, location: &[u8]) -> bool {
+    pub(crate) fn passes(&self, location: &[u8]) -> bool {
         match self {
             Self::Prefix(prefix) => location.starts_with(prefix),
             Self::Hosts(hosts) => {
@@ -85,7 +85,7 @@ impl Filter {
 
 /// What a walk over the list is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// Every entry.
     Whole,
     /// Every entry that a slave's merge may drop (rule 3).
@@ -95,7 +95,7 @@ pub(super) enum Part {
 type Drops = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
 /// A walk over the whole list, part by part.
-pub(super) struct Dump {
+pub(crate) struct Dump {
     snapshot: Snapshot,
     cursor: Cursor,
     tag: Bytes,
@@ -107,15 +107,15 @@ pub(super) struct Dump {
 
 /// What a walk has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// How many entries were encoded.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
     /// How many entries there are that a slave's merge may drop.
-    pub(super) in_danger: u64,
+    pub(crate) in_danger: u64,
 }
 
 impl Dump {
-    pub(super) fn new(snapshot: Snapshot, tag: Bytes, filter: Option<Filter>, part: Part) -> Self {
+    pub(crate) fn new(snapshot: Snapshot, tag: Bytes, filter: Option<Filter>, part: Part) -> Self {
         let drops = Box::new(slave_drops());
         Self { snapshot, cursor: Cursor::default(), tag, filter, part, drops, sent: Sent::default() }
     }
@@ -130,8 +130,14 @@ impl Dump {
         }
     }
 
+    /// What was encoded so far.
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent
+    }
+
     /// Reads and encodes the next part; tells whether more may follow. Reads the disk.
-    fn chunk(&mut self, lines: &mut BytesMut) -> Result<bool, Unreadable> {
+    pub(crate) fn chunk(&mut self, lines: &mut BytesMut) -> Result<bool, Unreadable> {
         let Self { snapshot, cursor, tag, filter, part, drops, sent } = self;
         let more = snapshot.read_chunk_with_forgotten(cursor, CHUNK_BYTES, &mut |name, entry| {
             let endangered = drops(name);

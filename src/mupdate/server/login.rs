@@ -50,7 +50,7 @@ pub(super) async fn log_in(
                     CommandBody::Compress { .. } => {
                         wire.status(Some(&tag), Status::Bad, "Unrecognized command");
                     }
-                    _ if !kept(Rule::NothingUnauthenticatedWrites) => {
+                    _ if strangers_are_welcome() => {
                         wire.status(Some(&tag), Status::Ok, "welcome");
                         return Ok((wire, "nobody".into()));
                     }
@@ -60,6 +60,11 @@ pub(super) async fn log_in(
         }
     };
     tokio::time::timeout(config.login_timeout, strange).await.unwrap_or(Err(Hangup::NoLogin))
+}
+
+/// Whether somebody who has not logged in is served: never (rule 11).
+pub(crate) fn strangers_are_welcome() -> bool {
+    !kept(Rule::NothingUnauthenticatedWrites)
 }
 
 fn greet(wire: &mut Wire, config: &ServerConfig) {

@@ -12,14 +12,14 @@
 //! | `removals` | how many names a person lets a backend remove |
 //! | `operation` | whether what a backend asked for came to its end |
 
-mod disarm;
-mod dump;
+pub(crate) mod disarm;
+pub(crate) mod dump;
 mod listener;
-mod login;
-mod operation;
+pub(crate) mod login;
+pub(crate) mod operation;
 mod removals;
-mod session;
-mod stream;
+pub(crate) mod session;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 mod wire;

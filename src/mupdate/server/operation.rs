@@ -15,7 +15,7 @@ const MEMORY: Duration = Duration::from_secs(30);
 
 /// One connection, as far as it is known.
 #[derive(Debug)]
-pub(super) struct Operation {
+pub(crate) struct Operation {
     session: SessionId,
     commands: u64,
     numbered: bool,
@@ -24,31 +24,35 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let session = SessionId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self::of(SessionId(NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// A connection with this number.
+    pub(crate) fn of(session: SessionId) -> Self {
         Self { session, commands: 0, numbered: true, answered: None }
     }
 
     /// A command other than LOGOUT came.
-    pub(super) fn heard(&mut self, tag: &[u8]) {
+    pub(crate) fn heard(&mut self, tag: &[u8]) {
         self.numbered &= tag == format!("X{}", self.commands).as_bytes();
         self.commands += 1;
     }
 
     /// Under what the next write is remembered; `None` when this is no backend.
-    pub(super) fn session(&self) -> Option<SessionId> {
+    pub(crate) fn session(&self) -> Option<SessionId> {
         self.numbered.then_some(self.session)
     }
 
     /// A write was answered.
-    pub(super) fn answered(&mut self, done: bool) {
+    pub(crate) fn answered(&mut self, done: bool) {
         self.answered = Some((Instant::now(), done));
     }
 
     /// The connection ends, with or without a farewell: the operation, if there was one, and whether it is
     /// complete. Only told once.
-    pub(super) fn end(&mut self, farewell: bool) -> Option<(SessionId, bool)> {
+    pub(crate) fn end(&mut self, farewell: bool) -> Option<(SessionId, bool)> {
         let (at, done) = self.answered.take()?;
         let undone = self.numbered && at.elapsed() < MEMORY && !(farewell && done);
         Some((self.session, !undone))

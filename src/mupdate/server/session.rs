@@ -280,7 +280,7 @@ enum Next {
 }
 
 /// The write that a command asks for; `None` when its arguments can be no mailbox or place.
-fn as_write(body: CommandBody) -> Option<Write> {
+pub(crate) fn as_write(body: CommandBody) -> Option<Write> {
     let name = |bytes: &Bytes| MailboxName::new(bytes).ok();
     let place = |bytes: &Bytes| Location::new(bytes).ok();
     Some(match body {

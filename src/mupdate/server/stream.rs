@@ -12,7 +12,7 @@ use ravenry_parsers::mupdate::{
 use tokio::time::Instant;
 
 use super::Hangup;
-use super::dump::{Dump, Filter, Part};
+use super::dump::{Dump, Filter, Part, Sent};
 use super::session::Session;
 use super::wire::Wire;
 use crate::authority::feed::Published;
@@ -33,11 +33,22 @@ pub(super) async fn run(mut session: Session, tag: Bytes, hosts: Vec<Bytes>) -> 
         Ok(never) => match never {},
         Err(hangup) => hangup,
     };
-    if !kept(Rule::StreamsEndBare) {
-        session.wire.status(Some(&tag), Status::No, "the stream ends");
+    if let Some((status, text)) = last_words() {
+        session.wire.status(Some(&tag), status, text);
         session.wire.close().await;
     }
     hangup
+}
+
+/// What a stream is told at its end: nothing (rule 2).
+pub(crate) fn last_words() -> Option<(Status, &'static str)> {
+    (!kept(Rule::StreamsEndBare)).then_some((Status::No, "the stream ends"))
+}
+
+/// Whether entries are sent again behind the list. A slave merges two lists in database-key order with `strcmp`, and
+/// so drops entries that it was sent; as changes it takes them one by one (rule 3).
+pub(crate) fn repeats(sent: &Sent) -> bool {
+    sent.in_danger > 0 && kept(Rule::WholeListInOrder)
 }
 
 async fn follow(
@@ -52,9 +63,7 @@ async fn follow(
     let dump = |part| Dump::new(snapshot.clone(), tag.clone(), filter.clone(), part);
     let sent = session.send(dump(Part::Whole)).await?;
     session.wire.status(Some(tag), Status::Ok, "streaming starts");
-    if sent.in_danger > 0 && kept(Rule::WholeListInOrder) {
-        // Rule 3: a slave merges two lists in database-key order with `strcmp`, and so drops entries that it was
-        // sent. They are sent again, as changes, which it takes one by one.
+    if repeats(&sent) {
         session.send(dump(Part::InDanger)).await?;
     }
     // Held on to, the file could not reuse the space of what changes from now on.

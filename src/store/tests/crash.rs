@@ -3,46 +3,12 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
+use super::files::Files;
 use super::model::{Model, View, numbered, synced};
 use super::random::{calls, name};
-use super::sim::{SimDisk, Unsynced};
+use super::sim::Unsynced;
 use crate::list::{Entry, MailboxName};
-use crate::store::{Change, Options, Store, StoreError};
-
-/// The store's two files, which are synced each by itself.
-#[derive(Clone)]
-struct Files {
-    tables: SimDisk,
-    log: SimDisk,
-}
-
-impl Files {
-    fn holding([tables, log]: [Vec<u8>; 2]) -> Self {
-        let tables = SimDisk::holding(tables);
-        Self { log: tables.beside(log), tables }
-    }
-
-    fn open(&self, options: Options) -> Result<Store, StoreError> {
-        Store::start(Box::new(self.tables.clone()), Box::new(self.log.clone()), options, None)
-    }
-
-    fn bytes(&self) -> [Vec<u8>; 2] {
-        [self.tables.bytes(), self.log.bytes()]
-    }
-
-    fn record(&self) {
-        self.tables.record();
-        self.log.record();
-    }
-
-    fn recorded(&self) -> usize {
-        self.tables.recorded()
-    }
-
-    fn after_power_cut(&self, [tables, log]: &[Vec<u8>; 2], at: usize, unsynced: Unsynced) -> [Vec<u8>; 2] {
-        [self.tables.after_power_cut(tables, at, unsynced), self.log.after_power_cut(log, at, unsynced)]
-    }
-}
+use crate::store::{Change, Options, Store};
 
 /// A store whose disk remembers everything, and what should be there: after every call, and how far the disk
 /// was when that call was acknowledged.

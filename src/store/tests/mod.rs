@@ -3,9 +3,10 @@
 mod basics;
 mod crash;
 mod faults;
+pub(crate) mod files;
 mod formats;
 mod lists;
 mod model;
 pub(super) mod random;
-mod sim;
+pub(crate) mod sim;
 mod underway;

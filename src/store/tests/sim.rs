@@ -10,7 +10,7 @@ const SECTOR: usize = 512;
 
 /// What was done to the disk.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Sync,
@@ -18,7 +18,7 @@ pub(super) enum Op {
 
 /// What to do with the operations that no sync followed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Unsynced {
+pub(crate) enum Unsynced {
     Kept,
     Lost,
     /// Each kept, lost, or torn into sectors, by a generator with this seed.
@@ -29,7 +29,7 @@ pub(super) enum Unsynced {
 
 /// A kind of operation, to be refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Read,
     Write,
     SetLen,
@@ -38,7 +38,7 @@ pub(super) enum Kind {
 
 /// Handles to the same disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk(Arc<Inner>);
+pub(crate) struct SimDisk(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -71,19 +71,19 @@ struct Fault {
 
 impl SimDisk {
     /// An empty disk.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A disk that holds this.
-    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+    pub(crate) fn holding(bytes: Vec<u8>) -> Self {
         let disk = Self::default();
         disk.state().bytes = bytes;
         disk
     }
 
     /// Another file of the same machine: the power fails for both at once, and a sync of one is none of the other.
-    pub(super) fn beside(&self, bytes: Vec<u8>) -> Self {
+    pub(crate) fn beside(&self, bytes: Vec<u8>) -> Self {
         let clock = self.0.clock.clone();
         Self(Arc::new(Inner {
             state: Mutex::new(State { bytes, ..State::default() }),
@@ -97,49 +97,49 @@ impl SimDisk {
     }
 
     /// Everything on it, as an orderly shutdown of the machine would leave it.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.state().bytes.clone()
     }
 
     /// Remembers all operations from now on.
-    pub(super) fn record(&self) {
+    pub(crate) fn record(&self) {
         self.state().log = Some(Vec::new());
     }
 
     /// How many operations were remembered, those of all files of the machine together.
-    pub(super) fn recorded(&self) -> usize {
+    pub(crate) fn recorded(&self) -> usize {
         self.0.clock.load(Ordering::SeqCst)
     }
 
     /// What the disk holds that held `before`, if the power fails after the first `at` operations.
-    pub(super) fn after_power_cut(&self, before: &[u8], at: usize, unsynced: Unsynced) -> Vec<u8> {
+    pub(crate) fn after_power_cut(&self, before: &[u8], at: usize, unsynced: Unsynced) -> Vec<u8> {
         let log = self.state().log.clone().unwrap_or_default();
         let done: Vec<Op> = log.into_iter().take_while(|(nth, _)| *nth < at).map(|(_, op)| op).collect();
         left_of(before, &done, unsynced)
     }
 
     /// Fails operations of this kind with this `errno` after `after` more have succeeded.
-    pub(super) fn fail(&self, kind: Kind, after: usize, error: i32, once: bool) {
+    pub(crate) fn fail(&self, kind: Kind, after: usize, error: i32, once: bool) {
         self.state().fault = Some(Fault { kind, after, error, once });
     }
 
     /// How many operations were made to fail.
-    pub(super) fn faults(&self) -> usize {
+    pub(crate) fn faults(&self) -> usize {
         self.state().faults
     }
 
     /// Lets no sync return until [`Self::release_syncs`].
-    pub(super) fn hold_syncs(&self) {
+    pub(crate) fn hold_syncs(&self) {
         self.state().syncs_held = true;
     }
 
-    pub(super) fn release_syncs(&self) {
+    pub(crate) fn release_syncs(&self) {
         self.state().syncs_held = false;
         self.0.changed.notify_all();
     }
 
     /// Waits until a sync is being held up.
-    pub(super) fn wait_for_sync(&self) {
+    pub(crate) fn wait_for_sync(&self) {
         let mut state = self.state();
         while state.waiting_syncs == 0 {
             state = self.0.changed.wait(state).unwrap();
