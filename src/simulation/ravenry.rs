@@ -19,17 +19,15 @@ use crate::authority::machine::{
     BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Progress, Restored, State, Task,
 };
 use crate::authority::recorded::Recorded;
-use crate::authority::task::age::worth;
+use crate::authority::task::age::{expired_doubts, worth};
 use crate::authority::write::Outcome;
 use crate::list::{Entry, MailboxName, takes_away};
-use crate::store;
 use crate::store::tests::files::{Files, Scribe};
 use crate::store::{Change, Options, Synced};
 
 /// Patience with a list that was not served; as by default.
 const MAX_UNATTENDED: Duration = Duration::from_secs(3600);
 const ATTENDED_EVERY: Duration = Duration::from_secs(30);
-const DOUBT_KEPT: u64 = 24 * 3600;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -69,6 +67,7 @@ pub(super) struct Running {
     pub(super) scribe: Scribe,
     pub(super) feed: Feed,
     pub(super) started: Duration,
+    started_unix: u64,
     attended: Duration,
     pub(super) waiting: VecDeque<Job>,
     pub(super) writing: Vec<Job>,
@@ -227,6 +226,7 @@ impl World {
             scribe,
             feed: Feed::default(),
             started: self.now,
+            started_unix: wall(),
             attended: self.now,
             waiting: VecDeque::new(),
             writing: Vec::new(),
@@ -385,11 +385,10 @@ impl World {
             running.attended = self.now;
             let mut changes = vec![Change::Attended { at_unix: wall() }];
             if running.machine.state() == State::Following {
-                let before = wall().saturating_sub(DOUBT_KEPT);
-                let doubts = running.facts.store.snapshot().and_then(|list| list.doubts(None, 10_000));
-                let old = |all: &[store::Doubt]| all.iter().all(|doubt| doubt.at_unix < before);
-                let old = doubts.unwrap_or_default().into_iter().filter(|(_, all)| old(all));
-                changes.extend(old.map(|(name, _)| Change::Undoubt { name }));
+                let up = self.now - running.started;
+                let list = running.facts.store.snapshot();
+                let expired = list.and_then(|list| expired_doubts(&list, wall(), running.started_unix, up));
+                changes.extend(expired.unwrap_or_default());
             }
             self.submit(None, changes, None);
         }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::authority::machine::Restored;
-use crate::store::Stats;
+use crate::store::{Change, Doubt, Snapshot, Stats, StoreError};
+
+/// How long a write of unknown outcome is watched for: a master that hung may carry it out when it wakes.
+const DOUBT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a list on disk is worth, by the time at which it was last served; and why.
 ///
@@ -27,10 +30,26 @@ pub(crate) fn worth(stats: &Stats, now_unix: u64, max_unattended: Duration) -> (
     }
 }
 
+/// Doubts that have been on record for long enough.
+///
+/// A clock that was set forward makes none of them old: no more time has passed than since the start of the process.
+pub(crate) fn expired_doubts(
+    list: &Snapshot,
+    now_unix: u64,
+    started_unix: u64,
+    up: Duration,
+) -> Result<Vec<Change>, StoreError> {
+    let before = now_unix.min(started_unix + up.as_secs()).saturating_sub(DOUBT_KEPT.as_secs());
+    let old = |doubts: &[Doubt]| doubts.iter().all(|doubt| doubt.at_unix < before);
+    let doubts = list.doubts(None, 10_000)?.into_iter();
+    Ok(doubts.filter(|(_, all)| old(all)).map(|(name, _)| Change::Undoubt { name }).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Change, Options, Store, Synced};
+    use crate::list::MailboxName;
+    use crate::store::{Options, Store, Synced};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -45,5 +64,21 @@ mod tests {
         assert_eq!([is(100_000), is(103_600), is(96_400)], [Restored::Fresh; 3]);
         assert_eq!(is(103_601), Restored::Stale, "it was off for too long");
         assert_eq!(is(96_399), Restored::Stale, "the clock was set back, by nobody knows how much more");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_forward_makes_no_doubt_old() {
+        const DAY: u64 = 24 * 3600;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("list"), Options::default()).unwrap();
+        let doubt = Doubt { effect: None, at_unix: 1_000_000 };
+        let name = MailboxName::new(b"user.a").unwrap();
+        store.commit(vec![Change::Doubt { name: name.clone(), doubt }]).await.unwrap();
+        let list = store.snapshot().unwrap();
+        let expired = |now, up| expired_doubts(&list, now, 1_000_000, Duration::from_secs(up)).unwrap();
+        assert_eq!(expired(1_000_000 + DAY, DAY), []);
+        assert_eq!(expired(1_000_001 + DAY, DAY + 1), [Change::Undoubt { name }], "a day has passed");
+        assert_eq!(expired(1_000_000 + 2 * DAY, 10), [], "it was set forward");
+        assert_eq!(expired(1_000_000, 2 * DAY), [], "it was set back");
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::age::worth;
+use super::age::{expired_doubts, worth};
 use super::committer::Committer;
 use super::comparer::Aside;
 use super::handle::{Options, Order, Passage, Standing};
@@ -30,7 +30,7 @@ use crate::authority::master::{LinkEvent, Lost, Master, MasterReply};
 use crate::authority::recorded::Recorded;
 use crate::authority::write::{Origin, Outcome, SessionId, Write};
 use crate::list::MailboxName;
-use crate::store::{Change, Doubt, LeftOver, Loader, Store};
+use crate::store::{Change, LeftOver, Loader, Store};
 
 /// How long a caller waits for streams that keep up. A frontend that hears of a mailbox after its backend
 /// had the OK can deadlock with itself (Cyrus issue 5926). With the disk's share a write stays below 20 ms.
@@ -42,9 +42,6 @@ const BARRIER_GATHERS: Duration = Duration::from_millis(5);
 
 /// How often the time is recorded at which the list was last served.
 const ATTENDED_EVERY: Duration = Duration::from_secs(30);
-
-/// How long a write of unknown outcome is watched for: a master that hung may carry it out when it wakes.
-const DOUBT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// How long what is under way may take when the process stops.
 const STOP_BOUND: Duration = Duration::from_secs(1);
@@ -99,6 +96,8 @@ pub(super) struct Driver {
     /// The next list replaces ours.
     replace: bool,
     started: Instant,
+    /// By the wall clock.
+    started_unix: u64,
     attended: Instant,
     standing: watch::Sender<Standing>,
     pulse: Pulse,
@@ -178,6 +177,7 @@ impl Driver {
             aside,
             replace: restored == Restored::Nothing,
             started: now,
+            started_unix: unix(),
             attended: now,
             standing,
             pulse,
@@ -278,11 +278,9 @@ impl Driver {
         if store.stats().doubts == 0 {
             return Vec::new();
         }
-        let before = unix().saturating_sub(DOUBT_KEPT.as_secs());
-        let doubts = store.snapshot().and_then(|snapshot| snapshot.doubts(None, 10_000));
-        let doubts = doubts.unwrap_or_default();
-        let old = |doubts: &[Doubt]| doubts.iter().all(|doubt| doubt.at_unix < before);
-        doubts.into_iter().filter(|(_, all)| old(all)).map(|(name, _)| Change::Undoubt { name }).collect()
+        let up = self.started.elapsed();
+        let expired = store.snapshot().and_then(|list| expired_doubts(&list, unix(), self.started_unix, up));
+        expired.unwrap_or_default()
     }
 
     fn feed_machine(&mut self, event: Event) {
