@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,12 +21,14 @@ use tokio::time::Instant;
 
 use crate::authority::facts::Unreadable;
 use crate::authority::namespace::Namespace;
-use crate::authority::write::{Origin, Outcome, Write};
+use crate::authority::write::{Origin, Outcome, Refusal, Write};
 use crate::backends::{BackendError, Backends, Session};
 use crate::control::control;
 use crate::list::{Entry, MailboxName};
 use crate::net::live::Live;
 use crate::rules::{Rule, kept};
+
+pub use unconfirmed::review;
 
 /// Suspicions that wait to be looked into; more are dropped, and the ghosts stay until an audit.
 const WAITING: usize = 1024;
@@ -46,12 +49,26 @@ enum Kept {
     NoControl(String),
     #[error("{0} denies a mailbox that it must hold: what it says of others proves nothing")]
     Unbelievable(String),
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", .0.text())]
+    Refused(Refusal),
+    #[error("that cannot be decided now")]
+    Undecided,
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+}
+
+impl Kept {
+    /// It says nothing of the name: whatever else is asked of this server comes to the same.
+    fn is_of_the_server(&self) -> bool {
+        match self {
+            Self::NotListed | Self::InDoubt | Self::Held => false,
+            Self::NoControl(_) | Self::Unbelievable(_) | Self::Backend(_) => true,
+            Self::Refused(why) => *why == Refusal::TooMany,
+            Self::Undecided | Self::Unreadable(_) => true,
+        }
+    }
 }
 
 /// Where suspicions go; clones are the same place.
@@ -66,9 +83,7 @@ impl Ghosts {
     pub fn start(namespace: Arc<dyn Namespace>, backends: Live<Backends>) -> Self {
         let (suspicions, received) = mpsc::channel(WAITING);
         let forgotten = Arc::<AtomicU64>::default();
-        let sessions = HashMap::new();
-        let watch = Watch { namespace, backends, sessions, forgotten: forgotten.clone() };
-        tokio::spawn(watch.run(received));
+        tokio::spawn(Watch::new(namespace, backends).run(received, forgotten.clone()));
         Self { suspicions, forgotten }
     }
 
@@ -89,11 +104,14 @@ struct Watch {
     namespace: Arc<dyn Namespace>,
     backends: Live<Backends>,
     sessions: HashMap<String, (Session, Instant)>,
-    forgotten: Arc<AtomicU64>,
 }
 
 impl Watch {
-    async fn run(mut self, mut suspicions: mpsc::Receiver<MailboxName>) {
+    fn new(namespace: Arc<dyn Namespace>, backends: Live<Backends>) -> Self {
+        Self { namespace, backends, sessions: HashMap::new() }
+    }
+
+    async fn run(mut self, mut suspicions: mpsc::Receiver<MailboxName>, forgotten: Arc<AtomicU64>) {
         loop {
             let next = if self.sessions.is_empty() {
                 Ok(suspicions.recv().await)
@@ -104,18 +122,20 @@ impl Watch {
                 Ok(None) => return,
                 Ok(Some(name)) => match self.look_into(&name).await {
                     Ok(entry) => {
-                        self.forgotten.fetch_add(1, Ordering::Relaxed);
+                        forgotten.fetch_add(1, Ordering::Relaxed);
                         tracing::info!(%name, location = %entry.location, "a ghost is off the list");
                     }
                     Err(Kept::NotListed) => {}
                     Err(why) => tracing::info!(%name, %why, "suspected to be a ghost, and kept"),
                 },
-                Err(_) => {
-                    for (_, (session, _)) in std::mem::take(&mut self.sessions) {
-                        session.close().await;
-                    }
-                }
+                Err(_) => self.hang_up().await,
             }
+        }
+    }
+
+    async fn hang_up(&mut self) {
+        for (_, (session, _)) in std::mem::take(&mut self.sessions) {
+            session.close().await;
         }
     }
 
@@ -155,8 +175,8 @@ impl Watch {
         let origin = Origin { identity: "ravenry".into(), peer, session: None };
         match self.namespace.write(origin, Write::Forget { name: name.clone(), version }).await {
             Outcome::Done => Ok(entry),
-            Outcome::Refused(refusal) => Err(Kept::Refused(refusal.text().to_owned())),
-            Outcome::Unavailable => Err(Kept::Refused("that cannot be decided now".into())),
+            Outcome::Refused(refusal) => Err(Kept::Refused(refusal)),
+            Outcome::Unavailable => Err(Kept::Undecided),
         }
     }
 }

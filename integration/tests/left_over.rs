@@ -42,14 +42,19 @@ async fn prepare(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// A delayed DELETE names its mailbox after the second: two of one name within it, and the second one is refused.
+const NEXT_SECOND: Duration = Duration::from_millis(1100);
+
 /// Everything that the deeds have left is gone.
 async fn clear(stage: &Stage) -> Result<()> {
+    tokio::time::sleep(NEXT_SECOND).await;
     for (user, _) in DEEDS {
         let mut imap = stage.murder.be1.imap(user).await?;
         for mailbox in imap.list("INBOX.*").await? {
             imap.delete(&mailbox).await?.ok()?;
         }
     }
+    tokio::time::sleep(NEXT_SECOND).await;
     Ok(())
 }
 
@@ -210,8 +215,8 @@ async fn where_no_backend_may_be_asked_it_is_in_sight_and_the_next_try_works() -
     }
     let log = stage.ravenry.log()?;
     assert!(log.contains("an operation was cut off with an earlier run") && log.contains("user.u002.old"));
-    // No frontend knows the mailboxes; their backend does. A delayed DELETE names its mailbox after the second.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // No frontend knows the mailboxes; their backend does.
+    tokio::time::sleep(NEXT_SECOND).await;
     for (user, deed) in DEEDS {
         stage.murder.be1.imap(user).await?.run(deed).await?.ok().with_context(|| deed.to_owned())?;
     }
@@ -222,4 +227,35 @@ async fn where_no_backend_may_be_asked_it_is_in_sight_and_the_next_try_works() -
     stage.ravenry.wait_for(SOON, "the rest", |status| left_over(status) == Some(1)).await?;
     // The reservation of the first DELETE stays until an audit.
     stage.stop_but_for(Difference::is_reservation).await
+}
+
+/// A DELETE that the master granted in the moment before Ravenry was killed: here it is on no record.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_master_deleted_and_ravenry_never_heard_of_goes_when_its_backend_denies_it() -> Result<()> {
+    let mut stage = Stage::start(Plan::chosen()?.retrying_after(2), BACKENDS).await?;
+    let murder = &stage.murder;
+    murder.create_user("bob", &murder.be2).await?;
+    for mailbox in ["INBOX.gone", "INBOX.held"] {
+        murder.fe1.imap("bob").await?.create(mailbox).await?.ok()?;
+    }
+    stage.agreement().await?.reached_within(SOON).await?;
+    stage.ravenry.kill().await?;
+    // `delete_mode: immediate`: the backend says nothing to anybody, so the master is told for it.
+    murder.be2.imap("bob").await?.delete("INBOX.gone").await?.ok()?;
+    let mut master = murder.mm.mupdate().await?;
+    for name in ["user.bob.gone", "user.bob.held"] {
+        master.delete(name).await?.ok().with_context(|| name.to_owned())?;
+    }
+    stage.ravenry.launch().await?;
+    let unconfirmed = |status: &serde_json::Value| status["unconfirmed"].as_u64();
+    let took = stage.ravenry.wait_for(PUT_RIGHT, "one name left", |at| unconfirmed(at) == Some(1)).await?;
+    println!("off the list after {took:?}");
+    let list = stage.list().await?;
+    assert!(list.get("user.bob.gone").is_none() && list.get("user.bob.held").is_some(), "{list:?}");
+    // What its backend holds is for a person to decide.
+    let resolve = ["conflicts", "resolve", "user.bob.held", "--keep", "ours", "--yes"];
+    stage.ravenry.cli(&resolve).await?.success()?;
+    stage.ravenry.wait_for(SOON, "nothing unconfirmed", |at| unconfirmed(at) == Some(0)).await?;
+    stage.agreement().await?.reached_within(PUT_RIGHT).await?;
+    stage.stop().await
 }

@@ -25,7 +25,6 @@ use crate::authority::machine::{Policy, State};
 use crate::authority::shadow::Shadow;
 use crate::authority::task::{Authority, Options};
 use crate::config::{Config, Mode, Severity};
-use crate::left_over;
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::activated::Activated;
@@ -36,6 +35,7 @@ use crate::net::trust::Trust;
 use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
+use crate::{ghosts, left_over};
 
 pub(super) fn run(config: Config, path: &Path) -> Result<(), Failure> {
     log::start(&config.log);
@@ -95,6 +95,7 @@ async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<()
     let proxy = clients.as_ref().map(|clients| clients.proxy.clone());
     if let (Some(asking), false) = (&asking, shadow) {
         tokio::spawn(left_over::look_into(authority.clone(), asking.backends.clone()));
+        tokio::spawn(ghosts::review(Arc::new(authority.clone()), asking.backends.clone()));
     }
     let (link, murder) = (to_master.clone(), (authority.clone(), server.clone()));
     let desk = Desk::new(&config, murder, link, asking.clone(), deliveries.clone(), clients);

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::unconfirmed::Round;
 use super::*;
 use crate::authority::facts::Unreadable;
 use crate::authority::feed::{Feed, Subscription};
@@ -20,6 +21,8 @@ use crate::store::{Change, Options, Snapshot, Store};
 
 const GHOST: &str = "user.bob.gone";
 const NEIGHBOUR: &str = "user.bob";
+const HELD: &str = "user.bob.held";
+const MOVED: &str = "user.bob.moved";
 
 fn name(text: &str) -> MailboxName {
     MailboxName::new(text.as_bytes()).unwrap()
@@ -126,19 +129,20 @@ async fn converse(client: TcpStream, holds: Holds) -> std::io::Result<()> {
     }
 }
 
-/// Suspects the ghost: why it is kept, if it is; and what the list was told.
-async fn suspected(list: List, at: SocketAddr) -> (Result<(), Kept>, Vec<Write>) {
-    let backends = Backends {
+fn asked_at(be1: SocketAddr) -> Backends {
+    Backends {
         user: "cyrus".into(),
         password: Secret::new("secret"),
         tls: ClientTls::Off,
-        addresses: [("be1".to_owned(), at.to_string())].into(),
+        addresses: [("be1".to_owned(), be1.to_string())].into(),
         deadline: Duration::from_secs(10),
-    };
+    }
+}
+
+/// Suspects the ghost: why it is kept, if it is; and what the list was told.
+async fn suspected(list: List, at: SocketAddr) -> (Result<(), Kept>, Vec<Write>) {
     let forgets = list.forgets.clone();
-    let namespace: Arc<dyn Namespace> = Arc::new(list);
-    let backends = Live::new(backends);
-    let mut watch = Watch { namespace, backends, sessions: HashMap::new(), forgotten: Arc::default() };
+    let mut watch = Watch::new(Arc::new(list), Live::new(asked_at(at)));
     let outcome = watch.look_into(&name(GHOST)).await.map(drop);
     let told = forgets.lock().unwrap_or_else(PoisonError::into_inner).clone();
     (outcome, told)
@@ -201,4 +205,40 @@ async fn what_is_held_or_in_doubt_or_cannot_be_asked_stays() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (outcome, told) = suspected(List::of(&BOTH).await, nobody).await;
     assert!(matches!(outcome, Err(Kept::Backend(_))) && told.is_empty(), "{outcome:?} {told:?}");
+}
+
+/// A round over what is unconfirmed, at a backend that holds this; what is forgotten, and what the round says.
+async fn reviewed(unconfirmed: &[(&str, Option<Entry>)], holds: Holds) -> (Vec<MailboxName>, Round) {
+    let list = List::of(&[
+        (NEIGHBOUR, "be1!default"),
+        (GHOST, "be1!default"),
+        (HELD, "be1!default"),
+        (MOVED, "be1!default"),
+    ])
+    .await;
+    let put =
+        |(of, theirs): &(&str, Option<Entry>)| Change::Unconfirmed { name: name(of), theirs: theirs.clone() };
+    list.store.commit(unconfirmed.iter().map(put).collect()).await.unwrap();
+    let forgets = list.forgets.clone();
+    let mut watch = Watch::new(Arc::new(list), Live::new(asked_at(backend(holds).await)));
+    let round = Round::go(&mut watch).await.unwrap();
+    let told = forgets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    (told.iter().map(|write| write.name().clone()).collect(), round)
+}
+
+#[tokio::test]
+async fn of_what_the_master_lacks_goes_only_what_its_backend_denies() {
+    let elsewhere = Entry::active(Location::new(b"be2!default").unwrap(), Acl::new(b"bob\tlrs"));
+    let unconfirmed = [(GHOST, None), (HELD, None), (MOVED, Some(elsewhere))];
+    let (told, round) = reviewed(&unconfirmed, Holds { names: &[NEIGHBOUR, HELD], loses_it: false }).await;
+    assert_eq!(told, [name(GHOST)], "nor what the master has elsewhere");
+    assert_eq!((round.forgotten, round.left()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_backend_that_is_not_believed_is_asked_once_in_a_round() {
+    let unconfirmed = [(GHOST, None), (HELD, None)];
+    let (told, round) = reviewed(&unconfirmed, Holds { names: &[], loses_it: false }).await;
+    assert_eq!((told, round.forgotten, round.left()), (vec![], 0, 2));
+    assert_eq!(round.kept.len(), 1, "{:?}", round.kept);
 }
