@@ -32,7 +32,7 @@ impl World {
         self.person();
         if self.now >= BUSY && !self.calm {
             self.calm = true;
-            self.net.heal();
+            self.heal();
             self.ravenry.slow_until = self.now;
             self.order(false);
         }

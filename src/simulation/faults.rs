@@ -171,7 +171,10 @@ impl World {
                     Node::Frontend(_) => "frontend hung",
                     _ => "backend hung",
                 });
-                self.net.still.insert(node, self.now + time);
+                let until = self.now + time;
+                let still = self.net.still.entry(node).or_default();
+                still.until = still.until.max(until);
+                self.at(until, Happening::Stirs(node));
             }
             Fault::Cut(a, b, time) => {
                 self.count("way cut");

@@ -1,7 +1,7 @@
 //! Hosts, and what is on its way between them: in order, as TCP has it, with delays; held up by a cut until it is
 //! mended; lost with a connection that is reset or a host that dies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::world::{Happening, World};
@@ -47,14 +47,22 @@ struct Conn {
     reset: [bool; 2],
 }
 
+/// A host that stands still, as with SIGSTOP.
+#[derive(Debug, Default)]
+pub(super) struct Still {
+    pub(super) until: Duration,
+    /// What waits for it, in the order in which it came.
+    pub(super) happenings: VecDeque<Happening>,
+}
+
 /// Everything between the hosts.
 #[derive(Debug, Default)]
 pub(super) struct Network {
     conns: Vec<Conn>,
     /// Until when a way is cut.
     cuts: BTreeMap<(Node, Node), Duration>,
-    /// Until when a host stands still.
-    pub(super) still: BTreeMap<Node, Duration>,
+    /// Hosts that stand still.
+    pub(super) still: BTreeMap<Node, Still>,
     /// Hosts that are down.
     pub(super) down: BTreeMap<Node, bool>,
     /// Counts the times that a host was started.
@@ -74,9 +82,8 @@ impl Network {
         self.cuts.get(&Self::way(a, b)).copied().unwrap_or_default()
     }
 
-    pub(super) fn heal(&mut self) {
+    pub(super) fn mend(&mut self) {
         self.cuts.clear();
-        self.still.clear();
     }
 
     pub(super) fn is_down(&self, node: Node) -> bool {

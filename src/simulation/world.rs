@@ -60,6 +60,8 @@ pub(super) enum Happening {
     Frontend(usize, frontend::Step),
     Backend(usize, backend::Step),
     Fault(faults::Fault),
+    /// A host that stood still goes on.
+    Stirs(Node),
     /// A person looks, and everything that is looked at every second.
     Look,
 }
@@ -185,12 +187,12 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
-        if let Some(later) = self.host_of(&happening).and_then(|node| self.net.still.get(&node)).copied()
-            && later > self.now
-        {
-            return self.at(later, happening);
+        let host = self.host_of(&happening);
+        if let Some(waiting) = host.and_then(|node| self.net.still.get_mut(&node)) {
+            return waiting.happenings.push_back(happening);
         }
         match happening {
+            Happening::Stirs(node) => self.stirs(node),
             Happening::At(node, life, happening) => {
                 if life == self.net.life(node) {
                     self.happen(*happening);
@@ -218,6 +220,24 @@ impl World {
             Happening::Backend(at, step) => self.backend_step(at, step),
             Happening::Fault(fault) => self.strike(fault),
             Happening::Look => self.look(),
+        }
+    }
+
+    /// A host goes on, unless it is to stand still for longer: what came meanwhile happens in the order in which it came.
+    fn stirs(&mut self, node: Node) {
+        if self.net.still.get(&node).is_some_and(|still| still.until <= self.now) {
+            let waiting = self.net.still.remove(&node).map(|still| still.happenings);
+            waiting.into_iter().flatten().for_each(|happening| self.happen(happening));
+        }
+    }
+
+    /// Every way is mended, and every host goes on.
+    pub(super) fn heal(&mut self) {
+        self.net.mend();
+        for (node, still) in &mut self.net.still {
+            still.until = self.now;
+            self.planned += 1;
+            self.agenda.insert((self.now, self.planned), Happening::Stirs(*node));
         }
     }
 
