@@ -115,8 +115,8 @@ impl World {
     /// What is still under way.
     fn unquiet(&self) -> Option<&'static str> {
         let Some(running) = &self.ravenry.running else { return Some("Ravenry is down") };
-        if !running.is_quiet() {
-            return Some("Ravenry is at work");
+        if let Some(at_work) = running.unquiet() {
+            return Some(at_work);
         }
         if self.frontends.iter().any(|frontend| !frontend.streams()) {
             return Some("a frontend has no stream");

@@ -199,7 +199,9 @@ impl World {
     fn arrive(&mut self, server: usize, waiting: TaskId, key: Key) {
         let rights = self.backends[server].boxes[&key].clone();
         let there = 1 - server;
-        if self.net.is_down(Node::Backend(there)) {
+        // LOCALCREATE finds whom it has to wait for, and the source gives up.
+        let busy = self.backends[there].boxes.contains_key(&key) || self.backends[there].locks.contains(&key);
+        if busy || self.net.is_down(Node::Backend(there)) {
             return self.arrived(server, waiting, false);
         }
         let write = self.activate(there, &key, "default", &rights);

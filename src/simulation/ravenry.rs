@@ -103,17 +103,20 @@ impl Running {
             .collect()
     }
 
-    /// Whether nothing is under way.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// What is under way.
+    pub(super) fn unquiet(&self) -> Option<&'static str> {
         let stats = self.facts.store.stats();
-        self.machine.state() == State::Following
-            && self.waiting.is_empty()
-            && self.writing.is_empty()
-            && self.callers.is_empty()
-            && stats.journal_records == 0
-            && stats.conflicts == 0
-            && stats.unconfirmed == 0
-            && self.link.is_quiet()
+        let at_work = [
+            (self.machine.state() != State::Following, "Ravenry does not follow"),
+            (!self.waiting.is_empty(), "somebody waits for a barrier"),
+            (!self.writing.is_empty(), "a commit is under way"),
+            (!self.callers.is_empty(), "somebody waits for an answer"),
+            (stats.journal_records > 0, "something is owed to the master"),
+            (stats.conflicts > 0, "there are conflicts"),
+            (stats.unconfirmed > 0, "something is unconfirmed"),
+            (!self.link.is_quiet(), "the link is at work"),
+        ];
+        at_work.into_iter().find_map(|(is, what)| is.then_some(what))
     }
 }
 

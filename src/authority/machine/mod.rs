@@ -21,6 +21,7 @@
 
 mod burst;
 mod call;
+mod claim;
 mod event;
 mod lines;
 mod operation;
@@ -105,7 +106,7 @@ pub struct Machine {
     unfinished: HashSet<MailboxName>,
     replay: Option<Replay>,
     /// What unfinished operations did to names, and which names each of them has.
-    claims: HashMap<MailboxName, operation::Claim>,
+    claims: HashMap<MailboxName, claim::Claim>,
     operations: HashMap<SessionId, Vec<MailboxName>>,
     /// Names with a record of what is under way, and those whose record is to go.
     on_record: HashSet<MailboxName>,

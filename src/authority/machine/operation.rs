@@ -8,10 +8,11 @@
 //!
 //! So the first state of each name that an operation takes or frees is remembered while it lasts, in memory and on
 //! disk ([`super::underway`]): where this process is killed meanwhile, nobody tells the next one how the backend saw
-//! the end, and it has to ask.
+//! the end, and it has to ask. Where two operations come to one name, [`super::claim`] tells what becomes of it.
 
 use std::time::Duration;
 
+use super::claim::{By, Claim};
 use super::{Call, Decision, Job, Machine, Now};
 use crate::authority::facts::Facts;
 use crate::authority::write::{Origin, SessionId, Write};
@@ -20,47 +21,24 @@ use crate::list::{Entry, EntryState, MailboxName};
 /// An operation has two names. A connection that takes or frees more is a tool's, and takes nothing back.
 const NAMES: usize = 8;
 
-/// What an unfinished operation did to a name.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Claim {
-    pub(super) by: By,
-    pub(super) origin: Origin,
-    /// What the name was before.
-    pub(super) before: Option<Entry>,
-    /// When the operation came to the name.
-    pub(super) at_unix: u64,
-}
-
-/// Who will tell how an operation ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum By {
-    /// The end of its connection.
-    Session(SessionId),
-    /// Nobody: an earlier run of the process left it. It left this version of the name.
-    LeftOver(Option<u64>),
-}
-
 impl Machine {
     /// A write was done; the list held `before` until then, and holds `after` now.
     pub(super) fn note(&mut self, call: &Call, before: &Option<Entry>, after: &Option<Entry>) {
         let (name, by) = (call.write.name(), call.origin.session);
         let begins = matches!(call.write, Write::Reserve { .. } | Write::Delete { .. });
-        let origin = &call.origin;
         match (self.claims.get_mut(name), by) {
             (Some(claim), Some(session)) if claim.by == By::Session(session) => return,
-            // The user tries again before the end of the first try was heard: it is the second one's now.
+            // The end of the operation before was not heard yet, be it that the user tries again: it is this one's now.
             (Some(claim), Some(session)) if begins => {
-                if let By::LeftOver(_) = claim.by {
-                    claim.before = known_by(&call.write, before, claim.before.take());
+                if !claim.pass(call, session, before, self.unix) {
+                    return self.disclaim(name);
                 }
-                claim.by = By::Session(session);
-                claim.origin = origin.clone();
-                claim.at_unix = self.unix;
             }
+            // We take an operation back on behalf of the one before.
+            (Some(claim), None) if call.id.is_none() && matches!(claim.by, By::Session(_)) => return,
             (Some(_), _) => return self.disclaim(name),
             (None, Some(session)) if begins && before != after => {
-                let (by, before, at_unix) = (By::Session(session), before.clone(), self.unix);
-                self.claims.insert(name.clone(), Claim { by, origin: origin.clone(), before, at_unix });
+                self.claims.insert(name.clone(), Claim::of(call, session, before, self.unix));
             }
             (None, _) => return,
         }
@@ -92,6 +70,8 @@ impl Machine {
         for name in self.operations.remove(&session).unwrap_or_default() {
             if self.has_claim(&name, session) {
                 self.disclaim(&name);
+            } else if self.claims.get_mut(&name).is_some_and(|claim| claim.heard_of(session, true)) {
+                self.record_anew(&name);
             }
         }
     }
@@ -100,13 +80,20 @@ impl Machine {
     pub(super) fn take_back(&mut self, name: &MailboxName, session: SessionId, now: Now, facts: &dyn Facts) {
         self.operations.remove(&session);
         if !self.has_claim(name, session) {
+            if let Some(claim) = self.claims.get_mut(name) {
+                claim.heard_of(session, false);
+            }
             return;
         }
         // Its record goes with the commit that makes the name what it was.
-        let Some(Claim { origin, before, .. }) = self.claims.remove(name) else { return };
-        let origin = Origin { session: None, ..origin };
+        let Some(claim) = self.claims.remove(name) else { return };
+        let origin = Origin { session: None, ..claim.origin.clone() };
+        let (before, next) = claim.undone();
+        let is_over = next.is_none();
+        self.claims.extend(next.map(|next| (name.clone(), next)));
         match facts.entry(name) {
-            Ok(held) if held == before => return self.off_record(name),
+            Ok(held) if held == before && is_over => return self.off_record(name),
+            Ok(held) if held == before => return self.record_anew(name),
             Ok(_) => {}
             Err(why) => return self.unreadable(&why),
         }
@@ -122,18 +109,6 @@ impl Machine {
 
     fn has_claim(&self, name: &MailboxName, session: SessionId) -> bool {
         self.claims.get(name).is_some_and(|claim| claim.by == By::Session(session))
-    }
-}
-
-/// What a name was before an operation, by its first write, where another one was left over that had it. A backend that
-/// wants to give a name up has the mailbox; one that wants to take it has none.
-fn known_by(write: &Write, held: &Option<Entry>, left: Option<Entry>) -> Option<Entry> {
-    let mailbox = |entry: &Option<Entry>| entry.as_ref().is_some_and(Entry::is_active);
-    match write {
-        Write::Delete { .. } if mailbox(&left) && !mailbox(held) => left,
-        Write::Delete { .. } => held.clone(),
-        _ if !mailbox(&left) => left,
-        _ => held.clone().filter(|held| !held.is_active()),
     }
 }
 

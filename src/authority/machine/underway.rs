@@ -1,6 +1,6 @@
 //! What is under way is on record, for the case that this process is killed before it has ended.
 //!
-//! A claim ([`super::operation`]) is put on record in the same commit as the step that made it, and is taken off with
+//! A claim ([`super::claim`]) is put on record in the same commit as the step that made it, and is taken off with
 //! whatever is committed next, or after a second. So a record says too little never, and too much only for a moment.
 //! What an earlier run of the process left is a claim without a connection. Whoever has asked the backend pronounces on it
 //! ([`Event::Verdict`](super::Event)), and what he says counts only while the name is what the operation left (rule 12).
@@ -8,7 +8,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::operation::{By, Claim, restoring};
+use super::claim::{By, Claim};
+use super::operation::restoring;
 use super::{Call, CommitId, Decision, Machine, Now};
 use crate::authority::facts::Facts;
 use crate::authority::write::Origin;
@@ -25,7 +26,7 @@ impl Machine {
             let peer = peer.parse().unwrap_or(unknown);
             let origin = Origin { identity: identity.into(), peer, session: None };
             self.on_record.insert(name.clone());
-            self.claims.insert(name, Claim { by: By::LeftOver(version), origin, before, at_unix });
+            self.claims.insert(name, Claim::new(By::LeftOver(version), origin, before, at_unix));
         }
         self
     }
@@ -43,27 +44,44 @@ impl Machine {
         }
     }
 
+    /// What is on record of a name is not what it was before any more: that goes with the next commit, too.
+    pub(super) fn record_anew(&mut self, name: &MailboxName) {
+        if self.on_record.contains(name) {
+            self.over.insert(name.clone());
+        }
+    }
+
     /// What is to be put on record of a name, behind its change of the list.
     pub(super) fn underway(&mut self, name: &MailboxName) -> Option<Change> {
-        let Some(Claim { by: By::Session(session), origin, before, at_unix }) = self.claims.get(name) else {
+        let Some(underway) = self.record_of(name) else {
             self.off_record(name);
             return None;
-        };
-        let underway = Underway {
-            operation: session.0,
-            before: before.clone(),
-            identity: origin.identity.to_string(),
-            peer: origin.peer.to_string(),
-            at_unix: *at_unix,
         };
         self.over.remove(name);
         self.on_record.insert(name.clone());
         Some(Change::Underway { name: name.clone(), underway })
     }
 
-    /// What is over goes off the record.
-    pub(super) fn ended_changes(&mut self) -> impl Iterator<Item = Change> + use<> {
-        Self::in_order(self.over.drain()).into_iter().map(|name| Change::Ended { name })
+    fn record_of(&self, name: &MailboxName) -> Option<Underway> {
+        let claim = self.claims.get(name)?;
+        let By::Session(session) = claim.by else { return None };
+        Some(Underway {
+            operation: session.0,
+            before: claim.before.clone(),
+            identity: claim.origin.identity.to_string(),
+            peer: claim.origin.peer.to_string(),
+            at_unix: claim.at_unix,
+        })
+    }
+
+    /// What is over goes off the record, and what has changed is put there anew.
+    pub(super) fn ended_changes(&mut self) -> Vec<Change> {
+        let over = Self::in_order(self.over.drain()).into_iter();
+        over.map(|name| match self.record_of(&name).filter(|_| self.on_record.contains(&name)) {
+            Some(underway) => Change::Underway { name, underway },
+            None => Change::Ended { name },
+        })
+        .collect()
     }
 
     /// No commit went for a while that could have taken along what is over.
@@ -72,7 +90,7 @@ impl Machine {
             return;
         }
         self.next += 1;
-        let (id, changes) = (CommitId(self.next), self.ended_changes().collect());
+        let (id, changes) = (CommitId(self.next), self.ended_changes());
         self.out.push(Decision::Commit { id, changes, publish: None });
     }
 

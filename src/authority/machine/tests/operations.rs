@@ -86,6 +86,43 @@ fn what_the_second_try_made_is_not_taken_back_with_the_first() {
     }
 }
 
+/// A mailbox is renamed at be1, and its old name taken at be2 before be1 has said LOGOUT. Then both end in this order: how.
+fn overtaken(state: State, ends: [(bool, bool); 2]) -> (Option<Entry>, Option<Entry>) {
+    let mut world = world(state);
+    world.one_session();
+    for write in [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")] {
+        done(&mut world, write);
+    }
+    let rename = world.next_session();
+    done(&mut world, reserve("user.a", "be2!default"));
+    for (first, complete) in ends {
+        match first {
+            true => world.end_of(rename, complete),
+            false => world.end_session(complete),
+        }
+        world.settle();
+    }
+    rest(&mut world);
+    (held(&world, "user.a"), held(&world, "user.z"))
+}
+
+#[test]
+fn what_fails_is_not_taken_back_beyond_what_another_backend_did_meanwhile() {
+    let (old, new) = (Some(active("be1!default", ALICE)), Some(active("be1!", ALICE)));
+    for state in [State::Following, State::StandingIn] {
+        for ends in [[(true, true), (false, false)], [(false, false), (true, true)]] {
+            assert_eq!(overtaken(state, ends), (None, new.clone()), "renamed: {state:?} {ends:?}");
+        }
+        for ends in [[(true, false), (false, false)], [(false, false), (true, false)]] {
+            assert_eq!(
+                overtaken(state, ends),
+                (old.clone(), None),
+                "both came to nothing: {state:?} {ends:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn when_both_tries_fail_nothing_is_left() {
     let mut world = world(State::Following);
