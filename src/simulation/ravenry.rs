@@ -18,7 +18,7 @@ use crate::authority::feed::Feed;
 use crate::authority::machine::{
     BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Progress, Restored, State, Task,
 };
-use crate::authority::recorded::Recorded;
+use crate::authority::recorded::{Recorded, unconfirmed};
 use crate::authority::task::age::{expired_doubts, worth};
 use crate::authority::write::Outcome;
 use crate::list::{Entry, MailboxName, takes_away};
@@ -81,12 +81,14 @@ pub(super) struct Running {
     /// Names that the master's lists before the present one took away.
     lacking: HashSet<MailboxName>,
     told_poisoned: bool,
+    told_reseeding: Option<u64>,
 }
 
 impl Running {
     /// Whether the list fell behind the master's since the disk failed.
     pub(super) fn is_behind(&self) -> bool {
-        self.machine.poisoned() && matches!(self.machine.state(), State::Following | State::Replaying)
+        let state = self.machine.state();
+        self.machine.poisoned() && matches!(state, State::Following | State::Replaying | State::Learning)
     }
 
     /// Names on record that the master's list takes away from their users.
@@ -199,6 +201,13 @@ impl Ravenry {
         self.running.as_ref().map(|running| running.facts.store.stats().entries)
     }
 
+    /// Names that the list keeps although the master's lacked them.
+    pub(super) fn unconfirmed(&self) -> Vec<MailboxName> {
+        let snapshot = self.running.as_ref().and_then(|running| running.facts.store.snapshot().ok());
+        let names = snapshot.and_then(|snapshot| unconfirmed(&snapshot).ok());
+        names.unwrap_or_default()
+    }
+
     pub(super) fn disk_fails(&mut self) {
         if self.running.is_some() {
             self.files.fail();
@@ -241,6 +250,7 @@ impl World {
             entered,
             lacking: HashSet::new(),
             told_poisoned: false,
+            told_reseeding: stats.reseeding,
         });
         if stats.held {
             self.feed(Event::StandIn);
@@ -367,16 +377,8 @@ impl World {
             Some(Task::Reseed { removals }) => Some(removals),
             Some(Task::Accept { .. }) | None => None,
         };
-        // As of what is on its way to the disk.
-        let told = running.writing.iter().chain(&running.waiting).rev().find_map(|job| match job {
-            Job::Commit { changes, .. } => changes.iter().find_map(|change| match change {
-                Change::Reseeding(removals) => Some(*removals),
-                _ => None,
-            }),
-            Job::Fence(_) => None,
-        });
-        if told.unwrap_or(running.facts.store.stats().reseeding) != unfinished && !running.machine.poisoned()
-        {
+        if running.told_reseeding != unfinished {
+            running.told_reseeding = unfinished;
             self.submit(None, vec![Change::Reseeding(unfinished)], None);
         }
     }

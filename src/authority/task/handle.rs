@@ -225,7 +225,10 @@ impl Authority {
     /// closed bare, keeps what it has, and comes back.
     fn readable(&self) -> Result<(), Unreadable> {
         let standing = self.standing.borrow();
-        if standing.poisoned && matches!(standing.state, State::Following | State::Replaying) {
+        // Learning: the master was lost after that, and whoever was waiting for it then is not to hear of an old list (rule 4).
+        if standing.poisoned
+            && matches!(standing.state, State::Following | State::Replaying | State::Learning)
+        {
             return Err(Unreadable("the store failed, and the master has gone on without it".into()));
         }
         Ok(())
