@@ -14,6 +14,9 @@ use crate::murder::{Murder, Node};
 use crate::relay::{Fault, Moment, Relay};
 use crate::stage::Stage;
 
+/// A reseed of a list of some thousand names is one command after the other, while everybody works.
+const RESEED: Duration = Duration::from_secs(300);
+
 /// For anything that a person waits for: that Ravenry follows, or holds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -111,7 +114,7 @@ impl<'a> Fate<'a> {
             Kind::MasterPause => murder.mm.unpause().await?,
             Kind::MasterEmptied => {
                 self.stage.ravenry.wait_for_state("holding", PATIENCE).await?;
-                let done = self.stage.ravenry.cli_within(PATIENCE, &["reseed", "--yes"]).await?;
+                let done = self.stage.ravenry.cli_within(RESEED, &["reseed", "--yes"]).await?;
                 if done.exit != 0 {
                     // What users write meanwhile may differ at the moment when it is compared. The end tells.
                     self.told.push(format!(
