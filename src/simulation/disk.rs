@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::faults::LONGEST;
 use super::network::Node;
 use super::ravenry::{Step, Waiting};
 use super::world::{Happening, Key, World};
@@ -48,7 +49,8 @@ impl World {
     /// Operations that came to nothing just now may not be taken back any more.
     pub(super) fn not_taken_back(&mut self, why: &'static str) {
         let undone = std::mem::take(&mut self.undone).into_iter();
-        let since = self.now.saturating_sub(Policy::default().patience);
+        // Ravenry may hear of the end only when a way is mended.
+        let since = self.now.saturating_sub(Policy::default().patience + Duration::from_millis(LONGEST));
         let names: Vec<Key> = undone.filter(|(at, _)| *at > since).flat_map(|(_, names)| names).collect();
         self.history.haunt(&names);
         names.iter().for_each(|key| self.taint(key, why));

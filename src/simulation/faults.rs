@@ -10,6 +10,9 @@ use crate::list::Entry;
 /// Until when something may begin to go wrong, and users are at work.
 pub(super) const BUSY: Duration = Duration::from_secs(60);
 
+/// No fault lasts longer, in milliseconds.
+pub(super) const LONGEST: u64 = 25_000;
+
 /// What goes wrong.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
@@ -119,7 +122,7 @@ impl World {
         let millis = match self.rng.u8(..3) {
             0 => self.rng.u64(50..1_500),
             1 => self.rng.u64(1_500..6_000),
-            _ => self.rng.u64(6_000..25_000),
+            _ => self.rng.u64(6_000..LONGEST),
         };
         let time = Duration::from_millis(millis);
         let one = self.rng.usize(..2);
@@ -178,7 +181,8 @@ impl World {
             }
             Fault::Cut(a, b, time) => {
                 self.count("way cut");
-                self.net.cut(a, b, self.now + time);
+                // What has left by then is on its way until the end of the cut.
+                self.net.cut(a, b, (self.now + time).min(BUSY));
             }
             Fault::Broken(node) => self.break_one(node),
             Fault::RavenryKilled(time) => {
@@ -205,6 +209,10 @@ impl World {
                         self.taint(&key, "the master lost its list while Ravenry's disk had failed");
                         self.history.leave_out(key);
                     }
+                }
+                // Their backends are asked about these within seconds, which is left out here (`ghosts`).
+                for name in self.ravenry.unconfirmed() {
+                    self.taint(name.as_bytes(), "unconfirmed when the master lost its list");
                 }
                 self.history.haunt(old.keys());
                 for (key, entry) in &old {
