@@ -78,7 +78,14 @@ impl World {
         }
         let task = Task::Reseed { removals: u64::MAX };
         if running.machine.objection(task).is_none() {
+            let learning = running.machine.state() == State::Learning;
             self.count("reseeded by a person");
+            if learning {
+                // The list on disk is from before its disk failed: a person gives the master back what went since.
+                for key in self.history.names() {
+                    self.taint(&key, "a person believed an old list");
+                }
+            }
             self.feed(Event::Begin(task));
         }
     }
