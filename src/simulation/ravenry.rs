@@ -87,8 +87,7 @@ pub(super) struct Running {
 impl Running {
     /// Whether the list fell behind the master's since the disk failed.
     pub(super) fn is_behind(&self) -> bool {
-        let state = self.machine.state();
-        self.machine.poisoned() && matches!(state, State::Following | State::Replaying | State::Learning)
+        self.machine.poisoned() && self.machine.state().falls_behind()
     }
 
     /// Names on record that the master's list takes away from their users.

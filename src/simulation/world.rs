@@ -234,11 +234,11 @@ impl World {
     /// Every way is mended, and every host goes on.
     pub(super) fn heal(&mut self) {
         self.net.mend();
-        for (node, still) in &mut self.net.still {
+        let nodes: Vec<Node> = self.net.still.keys().copied().collect();
+        for still in self.net.still.values_mut() {
             still.until = self.now;
-            self.planned += 1;
-            self.agenda.insert((self.now, self.planned), Happening::Stirs(*node));
         }
+        nodes.into_iter().for_each(|node| self.at(self.now, Happening::Stirs(node)));
     }
 
     /// Whose affair it is, which waits where that host stands still.

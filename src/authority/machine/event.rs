@@ -51,6 +51,14 @@ impl State {
     pub const ALL: [Self; 5] =
         [Self::Learning, Self::Following, Self::StandingIn, Self::Replaying, Self::Holding];
 
+    /// Whether the list falls behind the master's once the store has failed: the master decides, or did so until it was lost.
+    pub fn falls_behind(self) -> bool {
+        match self {
+            Self::Following | Self::Replaying | Self::Learning => true,
+            Self::StandingIn | Self::Holding => false,
+        }
+    }
+
     /// The word used in logs, metrics and `ravenry status`.
     pub fn word(self) -> &'static str {
         match self {

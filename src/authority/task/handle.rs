@@ -225,10 +225,8 @@ impl Authority {
     /// closed bare, keeps what it has, and comes back.
     fn readable(&self) -> Result<(), Unreadable> {
         let standing = self.standing.borrow();
-        // Learning: the master was lost after that, and whoever was waiting for it then is not to hear of an old list (rule 4).
-        if standing.poisoned
-            && matches!(standing.state, State::Following | State::Replaying | State::Learning)
-        {
+        // Also while learning: whoever was waiting when the master was lost is not to hear of an old list.
+        if standing.poisoned && standing.state.falls_behind() {
             return Err(Unreadable("the store failed, and the master has gone on without it".into()));
         }
         Ok(())

@@ -293,7 +293,7 @@ impl Driver {
         self.tell_progress();
         if self.machine.poisoned() && !self.standing.borrow().poisoned {
             self.standing.send_modify(|standing| standing.poisoned = true);
-            if matches!(self.machine.state(), State::Following | State::Replaying) {
+            if self.machine.state().falls_behind() {
                 self.feed.close_all();
             }
         }
