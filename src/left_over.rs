@@ -5,7 +5,7 @@
 //! a backend counts beside a positive control on the same session, and the verdict only while the name is what the
 //! operation left (rule 12). What cannot be found out is left to an audit or a person, after so many tries.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,8 +14,8 @@ use crate::authority::facts::Unreadable;
 use crate::authority::left_over::{Seen, Verdict, judge};
 use crate::authority::namespace::Namespace as _;
 use crate::authority::task::Authority;
-use crate::backends::{BackendError, Backends, Session};
-use crate::control::control;
+use crate::backends::{BackendError, Backends, Round};
+use crate::control::{Unproved, proved};
 use crate::list::MailboxName;
 use crate::net::live::Live;
 use crate::store::LeftOver;
@@ -35,12 +35,8 @@ const TRIES: u32 = 20;
 enum Unsure {
     #[error("it may still be under way at the backend")]
     Undecided,
-    #[error("no other mailbox of {0} to compare with")]
-    NoControl(String),
-    #[error("{0} denies a mailbox that it must hold: what it says of others proves nothing")]
-    Unbelievable(String),
-    #[error("{0} gave no answer a moment ago")]
-    Away(String),
+    #[error(transparent)]
+    Unproved(#[from] Unproved),
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
@@ -56,13 +52,6 @@ struct Case {
     tries: u32,
     /// What was seen last, and when.
     seen: Option<(Instant, Vec<Seen>)>,
-}
-
-/// The conversations of one round.
-#[derive(Default)]
-struct Round {
-    sessions: HashMap<String, Session>,
-    away: HashSet<String>,
 }
 
 /// Looks into everything that earlier runs left over, and ends with that: nothing is added while the process runs.
@@ -98,9 +87,7 @@ pub async fn look_into(authority: Authority, backends: Live<Backends>) {
                 case.go_on(&authority, &backends, &mut round, &operations, names).await;
             }
         }
-        for (_, session) in round.sessions {
-            session.close().await;
-        }
+        round.close().await;
     }
 }
 
@@ -176,61 +163,18 @@ async fn look(
         let Some(server) = seen.server().map(|server| String::from_utf8_lossy(server).into_owned()) else {
             continue;
         };
-        let session = round.session(backends, &server).await?;
-        match session.holds(&left.name).await {
-            Ok(held) => seen.held = held,
-            Err(error) => return Err(round.lost(&server, error)),
-        }
+        seen.held = round.ask(backends, &server, async |session| session.holds(&left.name).await).await?;
         if !seen.held {
             denied.push((server, left));
         }
     }
-    // Afterwards: had a backend lost its list while it answered, it would deny its other mailboxes too.
-    for (server, left) in denied {
-        let believed = believed(authority, backends, round, operations, &server, left).await?;
-        if !believed {
-            return Err(Unsure::Unbelievable(server));
-        }
+    if denied.is_empty() {
+        return Ok(all);
     }
-    Ok(all)
-}
-
-/// Whether a server that denies a name holds another mailbox that it must hold.
-async fn believed(
-    authority: &Authority,
-    backends: &Backends,
-    round: &mut Round,
-    operations: &BTreeMap<Operation, Vec<LeftOver>>,
-    server: &str,
-    denied: &LeftOver,
-) -> Result<bool, Unsure> {
     let list = authority.snapshot()?;
     let sure = |other: &MailboxName| operations.values().flatten().all(|left| left.name != *other);
-    let place = [server.as_bytes(), b"!"].concat();
-    let place = crate::list::Location::new(&place).map_err(|error| Unreadable(error.to_string()))?;
-    let control = control(&list, &denied.name, &place, sure).map_err(Unreadable::from)?;
-    drop(list);
-    let control = control.ok_or_else(|| Unsure::NoControl(server.to_owned()))?;
-    let session = round.session(backends, server).await?;
-    session.holds(&control).await.map_err(|error| round.lost(server, error))
-}
-
-impl Round {
-    /// The conversation with a server, unless it gave no answer in this round already.
-    async fn session(&mut self, backends: &Backends, server: &str) -> Result<&mut Session, Unsure> {
-        if self.away.contains(server) {
-            return Err(Unsure::Away(server.to_owned()));
-        }
-        if !self.sessions.contains_key(server) {
-            let session = backends.open(server).await.map_err(|error| self.lost(server, error))?;
-            self.sessions.insert(server.to_owned(), session);
-        }
-        self.sessions.get_mut(server).ok_or_else(|| Unsure::Away(server.to_owned()))
+    for (server, left) in denied {
+        proved(&list, &left.name, &server, sure, round, backends).await?;
     }
-
-    fn lost(&mut self, server: &str, error: BackendError) -> Unsure {
-        self.sessions.remove(server);
-        self.away.insert(server.to_owned());
-        error.into()
-    }
+    Ok(all)
 }

@@ -8,7 +8,8 @@
 //! - [`net`]: listeners, TLS, SASL, deadlines, limits.
 //! - [`mupdate`]: the face to the murder (server) and to the master (client).
 //! - [`backends`]: what backends really hold; [`ghosts`]: what the list shows and nobody holds;
-//!   [`left_over`]: how operations ended that were cut off with an earlier run.
+//!   [`left_over`]: how operations ended that were cut off with an earlier run; [`reservations`]: those that nobody
+//!   finishes.
 //! - [`spool`]: deliveries that were accepted and could not be placed yet.
 //! - [`imap`]: the face to mail clients.
 //! - [`lmtp`]: the face to the MTA, and the way of deliveries to the frontends.
@@ -32,6 +33,7 @@ pub mod lmtp;
 pub mod mupdate;
 pub mod net;
 pub(crate) mod packed;
+pub mod reservations;
 mod rules;
 #[cfg(test)]
 mod simulation;

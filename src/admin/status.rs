@@ -22,6 +22,9 @@ pub struct Status {
     pub held_by_operator: bool,
     /// Names in the list.
     pub entries: u64,
+    /// Of them, those that are only reserved.
+    #[serde(default)]
+    pub reserved: u64,
     /// Names whose changes the master has not been given yet.
     pub journal: u64,
     /// Names that a person has to decide about.
@@ -316,7 +319,9 @@ impl fmt::Display for Status {
             },
         )?;
         row("last barrier", self.last_barrier.map_or("never".into(), ago))?;
-        row("list", format!("{} names", self.entries))?;
+        let reserved =
+            if self.reserved > 0 { format!(", {} only reserved", self.reserved) } else { String::new() };
+        row("list", format!("{} names{reserved}", self.entries))?;
         let oldest = self.journal_detail.oldest.map(|at| format!(", the oldest {}", ago(at)));
         row("journal", format!("{} names pending{}", self.journal, oldest.unwrap_or_default()))?;
         row("in doubt", self.doubts.to_string())?;

@@ -31,4 +31,6 @@ pub mod plan;
 pub(crate) mod recorded;
 pub mod shadow;
 pub mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod write;

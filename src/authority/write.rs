@@ -43,6 +43,17 @@ pub enum Write {
         /// The version of its entry from before it was looked into, see [`crate::store::Snapshot::versioned`].
         version: u64,
     },
+    /// Make a reservation a mailbox again that was found to be one, unless it was written since (rule 12).
+    Revive {
+        /// The name.
+        name: MailboxName,
+        /// As in [`Self::Forget`].
+        version: u64,
+        /// Who holds it.
+        location: Location,
+        /// Who may use it, as its backend says.
+        acl: Acl,
+    },
 }
 
 impl Write {
@@ -53,7 +64,8 @@ impl Write {
             | Self::Activate { name, .. }
             | Self::Deactivate { name, .. }
             | Self::Delete { name }
-            | Self::Forget { name, .. } => name,
+            | Self::Forget { name, .. }
+            | Self::Revive { name, .. } => name,
         }
     }
 
@@ -63,7 +75,9 @@ impl Write {
             Self::Reserve { location, .. } | Self::Deactivate { location, .. } => {
                 Some(Entry::reserved(location.clone()))
             }
-            Self::Activate { location, acl, .. } => Some(Entry::active(location.clone(), acl.clone())),
+            Self::Activate { location, acl, .. } | Self::Revive { location, acl, .. } => {
+                Some(Entry::active(location.clone(), acl.clone()))
+            }
             Self::Delete { .. } | Self::Forget { .. } => None,
         }
     }
@@ -76,6 +90,7 @@ impl Write {
             Self::Deactivate { .. } => "deactivate",
             Self::Delete { .. } => "delete",
             Self::Forget { .. } => "forget",
+            Self::Revive { .. } => "revive",
         }
     }
 }

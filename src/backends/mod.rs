@@ -6,10 +6,12 @@
 //! | file | what |
 //! |---|---|
 //! | `session` | one conversation with one backend |
+//! | `round` | conversations with several, for as long as a round of questions takes |
 //! | `words` | a reply, taken apart |
 //! | `names` | names as an administrator writes them |
 
 mod names;
+mod round;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use crate::net::secret::Secret;
 use crate::net::tls::ClientTls;
 
+pub use round::Round;
 pub use session::Session;
 
 /// How backends are asked.
@@ -57,7 +60,21 @@ pub enum BackendError {
         /// For so long it was waited for.
         waited: Duration,
     },
-    /// It refused, or answered something that is not understood.
+    /// It refused a command. The conversation may go on.
+    #[error("{server}: {said}")]
+    Refused {
+        /// The server.
+        server: String,
+        /// Its words.
+        said: String,
+    },
+    /// It gave no answer to the question before.
+    #[error("{server} gave no answer a moment ago")]
+    Away {
+        /// The server.
+        server: String,
+    },
+    /// It answered something that is not understood.
     #[error("{server}: {said}")]
     Said {
         /// The server.

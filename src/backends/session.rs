@@ -96,7 +96,7 @@ impl Session {
     pub async fn is_admin(&mut self) -> Result<bool, BackendError> {
         match self.command(b"GETQUOTA user.ravenry-asks-whether-it-is-an-administrator", |_, _| {}).await {
             Ok(_) => Ok(true),
-            Err(BackendError::Said { said, .. }) => Ok(!said.contains("Permission denied")),
+            Err(BackendError::Refused { said, .. }) => Ok(!said.contains("Permission denied")),
             Err(error) => Err(error),
         }
     }
@@ -212,7 +212,7 @@ impl Session {
                 Ok(Some(ServerEvent::Begin(ReplyHead::Status { tag: Some(ended), condition, .. })))
                     if ended == tag.as_bytes() =>
                 {
-                    return if condition == Condition::Ok { Ok(reply) } else { Err(self.said(&reply)) };
+                    return if condition == Condition::Ok { Ok(reply) } else { Err(self.refused(&reply)) };
                 }
                 Ok(Some(ServerEvent::Begin(ReplyHead::Continue))) => return Err(self.said(&reply)),
                 _ => each(&reply, self.separator),
@@ -264,9 +264,16 @@ impl Session {
     }
 
     fn said(&self, what: &[u8]) -> BackendError {
-        let said = String::from_utf8_lossy(what).trim().chars().take(200).collect();
-        BackendError::Said { server: self.server.clone(), said }
+        BackendError::Said { server: self.server.clone(), said: shortened(what) }
     }
+
+    fn refused(&self, reply: &[u8]) -> BackendError {
+        BackendError::Refused { server: self.server.clone(), said: shortened(reply) }
+    }
+}
+
+fn shortened(words: &[u8]) -> String {
+    String::from_utf8_lossy(words).trim().chars().take(200).collect()
 }
 
 /// TLS with the host that the address names, and nobody else.

@@ -44,8 +44,10 @@ impl Onlooker {
 #[derive(Clone)]
 pub(super) struct Asking {
     pub(super) backends: Live<Backends>,
-    /// An older reservation that nobody holds is removed by an audit.
+    /// An older reservation that nobody holds is removed.
     pub(super) reservations: Live<Duration>,
+    /// An older one does not wait for the rest of an XFER any more.
+    pub(super) xfer: Live<Duration>,
 }
 
 impl Asking {
@@ -53,7 +55,8 @@ impl Asking {
     pub(super) fn of(config: &Config) -> Result<Option<Self>, Failure> {
         let Some(asked) = &config.backends else { return Ok(None) };
         let reservations = Live::new(asked.reservations.get());
-        Ok(Some(Self { backends: Live::new(backends(asked)?), reservations }))
+        let xfer = Live::new(config.replay.postpone.get());
+        Ok(Some(Self { backends: Live::new(backends(asked)?), reservations, xfer }))
     }
 }
 

@@ -9,12 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Subcommand;
 
-use super::serve::unix;
 use super::talk::{Manner, Talk};
 use super::{Failure, exit};
 use crate::admin::Ask;
 use crate::admin::queue::{Chunk, QueueAsk, QueueCount, QueueSummary, Queued, QueuedFate, QueuedRecipient};
 use crate::config::Config;
+use crate::net::clock::unix;
 
 /// The word that means every message.
 const ALL: &str = "ALL";

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::ServerConfig as TlsConfig;
 
 use super::deliveries::{self, Deliveries};
 use super::onlooker::{self, Asking};
-use super::serve::{guard, link_config, policy, unix};
+use super::serve::{guard, link_config, policy};
 use super::service::Manager;
 use super::witnesses::{self, Witnesses};
 use super::{Failure, exit, limits};
@@ -25,6 +25,7 @@ use crate::config::{Changes, Config, Keys, Master, Severity};
 use crate::imap::{ImapConfig, Proxy};
 use crate::mupdate::client::LinkConfig;
 use crate::mupdate::server::{Server, ServerConfig};
+use crate::net::clock::unix;
 use crate::net::live::Live;
 use crate::net::sasl::server::Gate;
 use crate::net::tls::{Fresh, Identity};
@@ -217,6 +218,7 @@ impl Running {
         self.authority.change(policy(config)).await;
         if let (Some(asking), Some(backends)) = (&self.asking, &config.backends) {
             asking.reservations.set(backends.reservations.get());
+            asking.xfer.set(config.replay.postpone.get());
         }
         let mupdate = &config.mupdate;
         self.server.change(|old| ServerConfig {

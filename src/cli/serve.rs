@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -28,6 +28,7 @@ use crate::config::{Config, Mode, Severity};
 use crate::mupdate::client::{LinkConfig, MasterLink, Tls};
 use crate::mupdate::server::{Server, ServerConfig};
 use crate::net::activated::Activated;
+use crate::net::clock::unix;
 use crate::net::live::Live;
 use crate::net::secret::Secret;
 use crate::net::tls::server_name;
@@ -35,7 +36,7 @@ use crate::net::trust::Trust;
 use crate::store::{Options as StoreOptions, Store};
 use crate::telemetry::metric::Metric;
 use crate::telemetry::{log, metrics};
-use crate::{ghosts, left_over};
+use crate::{ghosts, left_over, reservations};
 
 pub(super) fn run(config: Config, path: &Path) -> Result<(), Failure> {
     log::start(&config.log);
@@ -96,6 +97,8 @@ async fn serve(config: Config, path: &Path, mut sockets: Activated) -> Result<()
     if let (Some(asking), false) = (&asking, shadow) {
         tokio::spawn(left_over::look_into(authority.clone(), asking.backends.clone()));
         tokio::spawn(ghosts::review(Arc::new(authority.clone()), asking.backends.clone()));
+        let ages = reservations::Ages { xfer: asking.xfer.clone(), nobodys: asking.reservations.clone() };
+        tokio::spawn(reservations::review(Arc::new(authority.clone()), asking.backends.clone(), ages));
     }
     let (link, murder) = (to_master.clone(), (authority.clone(), server.clone()));
     let desk = Desk::new(&config, murder, link, asking.clone(), deliveries.clone(), clients);
@@ -329,10 +332,6 @@ fn server_config(config: &Config, reload: &mut Reload) -> Result<ServerConfig, F
 pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "ravenry".into() } else { name.trim().to_owned() }
-}
-
-pub(super) fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 async fn measure(desk: Arc<Desk>, recorder: PrometheusHandle) {

@@ -30,7 +30,7 @@ pub struct Backends {
     /// Ghosts of one backend that are taken off the list in a day, without a person.
     #[serde(default = "defaults::ghosts_per_day")]
     pub ghosts_per_day: u64,
-    /// A reservation that no backend holds is removed by an audit when it is older than this.
+    /// A reservation that no backend holds is removed when it is older than this.
     #[serde(default = "defaults::reservations")]
     pub reservations: Span,
 }

@@ -2,22 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::unconfirmed::Round;
 use super::*;
-use crate::authority::facts::Unreadable;
-use crate::authority::feed::{Feed, Subscription};
-use crate::authority::master::BoxFuture;
-use crate::authority::write::SessionId;
+use crate::authority::testing::List;
 use crate::list::{Acl, Location};
 use crate::net::secret::Secret;
 use crate::net::tls::ClientTls;
 use crate::rules::without;
-use crate::store::{Change, Options, Snapshot, Store};
+use crate::store::Change;
 
 const GHOST: &str = "user.bob.gone";
 const NEIGHBOUR: &str = "user.bob";
@@ -26,61 +22,6 @@ const MOVED: &str = "user.bob.moved";
 
 fn name(text: &str) -> MailboxName {
     MailboxName::new(text.as_bytes()).unwrap()
-}
-
-/// A list, and what it was told to forget.
-struct List {
-    store: Store,
-    forgets: Arc<Mutex<Vec<Write>>>,
-    doubted: bool,
-    _dir: tempfile::TempDir,
-}
-
-impl List {
-    async fn of(names: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("list"), Options::default()).unwrap();
-        let put = |(of, location): &(&str, &str)| Change::Put {
-            name: name(of),
-            entry: Entry::active(Location::new(location.as_bytes()).unwrap(), Acl::new(b"bob\tlrs")),
-        };
-        store.commit(names.iter().map(put).collect()).await.unwrap();
-        Self { store, forgets: Arc::default(), doubted: false, _dir: dir }
-    }
-}
-
-impl Namespace for List {
-    fn write(&self, _: Origin, write: Write) -> BoxFuture<Outcome> {
-        self.forgets.lock().unwrap_or_else(PoisonError::into_inner).push(write);
-        Box::pin(async { Outcome::Done })
-    }
-    fn ended(&self, _: SessionId, _: bool) -> BoxFuture<()> {
-        Box::pin(async {})
-    }
-    fn barrier(&self) -> BoxFuture<()> {
-        Box::pin(async {})
-    }
-    fn may_serve(&self) -> bool {
-        true
-    }
-    fn snapshot(&self) -> Result<Snapshot, Unreadable> {
-        Ok(self.store.snapshot()?)
-    }
-    fn find(&self, name: &MailboxName) -> Result<Option<Entry>, Unreadable> {
-        Ok(self.store.get(name)?)
-    }
-    fn versioned(&self, name: &MailboxName) -> Result<Option<(Entry, u64)>, Unreadable> {
-        Ok(self.store.snapshot()?.versioned(name)?)
-    }
-    fn is_current(&self) -> BoxFuture<bool> {
-        Box::pin(async { true })
-    }
-    fn is_in_doubt(&self, _: &MailboxName) -> bool {
-        self.doubted
-    }
-    fn subscribe(&self) -> Subscription {
-        Feed::default().subscribe()
-    }
 }
 
 /// What a backend holds; it may lose all of it with its first answer.
@@ -141,10 +82,10 @@ fn asked_at(be1: SocketAddr) -> Backends {
 
 /// Suspects the ghost: why it is kept, if it is; and what the list was told.
 async fn suspected(list: List, at: SocketAddr) -> (Result<(), Kept>, Vec<Write>) {
-    let forgets = list.forgets.clone();
+    let writes = list.writes.clone();
     let mut watch = Watch::new(Arc::new(list), Live::new(asked_at(at)));
     let outcome = watch.look_into(&name(GHOST)).await.map(drop);
-    let told = forgets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let told = writes.all();
     (outcome, told)
 }
 
@@ -197,7 +138,7 @@ async fn what_is_held_or_in_doubt_or_cannot_be_asked_stays() {
     let (outcome, told) = listed(Holds { names: &[NEIGHBOUR, GHOST], loses_it: false }).await;
     assert!(matches!(outcome, Err(Kept::Held)) && told.is_empty(), "{outcome:?} {told:?}");
 
-    let doubted = List { doubted: true, ..List::of(&BOTH).await };
+    let doubted = List::of(&BOTH).await.doubted();
     let at = backend(Holds { names: &[NEIGHBOUR], loses_it: false }).await;
     let (outcome, told) = suspected(doubted, at).await;
     assert!(matches!(outcome, Err(Kept::InDoubt)) && told.is_empty(), "{outcome:?} {told:?}");
@@ -219,10 +160,10 @@ async fn reviewed(unconfirmed: &[(&str, Option<Entry>)], holds: Holds) -> (Vec<M
     let put =
         |(of, theirs): &(&str, Option<Entry>)| Change::Unconfirmed { name: name(of), theirs: theirs.clone() };
     list.store.commit(unconfirmed.iter().map(put).collect()).await.unwrap();
-    let forgets = list.forgets.clone();
+    let writes = list.writes.clone();
     let mut watch = Watch::new(Arc::new(list), Live::new(asked_at(backend(holds).await)));
     let round = Round::go(&mut watch).await.unwrap();
-    let told = forgets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let told = writes.all();
     (told.iter().map(|write| write.name().clone()).collect(), round)
 }
 

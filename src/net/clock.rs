@@ -1,4 +1,11 @@
-//! Another host's clock, where Cyrus shows it.
+//! Our clock, and another host's where Cyrus shows it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970, by this host's clock.
+pub fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// Cyrus ends some answers with `SESSIONID=<host-TIME-pid-count-random>`, where TIME is when the session began, in
 /// seconds since 1970: IMAP its answer to a login, LMTP that to LHLO.

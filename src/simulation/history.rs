@@ -41,7 +41,9 @@ impl History {
     pub(super) fn ask(&mut self, session: Session, write: &Write, now: Duration) -> Asked {
         let deed = match write {
             Write::Reserve { location, .. } => Deed::Reserve(location.clone()),
-            Write::Activate { location, acl, .. } => Deed::Activate(location.clone(), acl.clone()),
+            Write::Activate { location, acl, .. } | Write::Revive { location, acl, .. } => {
+                Deed::Activate(location.clone(), acl.clone())
+            }
             Write::Deactivate { location, .. } => Deed::Deactivate(location.clone()),
             Write::Delete { .. } | Write::Forget { .. } => Deed::Delete,
         };

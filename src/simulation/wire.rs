@@ -105,7 +105,7 @@ pub(super) fn asking(write: &Write) -> CommandBody {
         Write::Reserve { location, .. } => {
             CommandBody::Reserve { mailbox, location: text(location.as_bytes()) }
         }
-        Write::Activate { location, acl, .. } => {
+        Write::Activate { location, acl, .. } | Write::Revive { location, acl, .. } => {
             CommandBody::Activate { mailbox, location: text(location.as_bytes()), acl: text(acl.as_bytes()) }
         }
         Write::Deactivate { location, .. } => {

@@ -97,6 +97,8 @@ metrics! {
         "Time since a NOOP of the master proved that our list is its list";
     ListEntries = Gauge "ravenry_list_entries" in Count by &[],
         "Names in the mailbox list";
+    ListReservations = Gauge "ravenry_list_reservations" in Count by &[],
+        "Of them, those that are only reserved: a mailbox is being made or moved, or was not";
     Writes = Counter "ravenry_writes_total" in Count by
         &[("command", COMMANDS), ("outcome", OUTCOMES), ("state", STATES)],
         "Changes that the murder asked for, by the state in which they were answered; `unavailable` is neither yes nor no";

@@ -82,6 +82,7 @@ pub fn gauge(status: &Status, now: u64) {
     Metric::MasterConnected.set(flag(status.master.connected));
     Metric::BarrierAge.set(age(status.last_barrier.or(Some(status.started))));
     Metric::ListEntries.set(status.entries as f64);
+    Metric::ListReservations.set(status.reserved as f64);
     Metric::StorePoisoned.set(flag(status.store.poisoned.is_some()));
     Metric::JournalNames.set(status.journal as f64);
     Metric::JournalRecords.set(status.journal_detail.records as f64);

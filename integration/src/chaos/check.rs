@@ -23,7 +23,7 @@ const TELLS_NOBODY: &str = "be2.murder.test";
 const AGREED: Duration = Duration::from_secs(60);
 /// For an audit of some hundred names, of which busy ones are looked at again.
 const AUDITED: Duration = Duration::from_secs(180);
-/// For Ravenry to find out how operations ended in which it was killed; a backend that was away is asked again later.
+/// For Ravenry to find out how operations ended that nobody tells it of; a backend that was away is asked again later.
 const FOUND_OUT: Duration = Duration::from_secs(180);
 
 /// What Cyrus does by itself, and is no loss of ours. Each is counted.
@@ -82,6 +82,7 @@ impl Verdict {
 pub async fn check(stage: &Stage, ledger: &Ledger, postbox: &Postbox, verdict: &mut Verdict) -> Result<()> {
     let agreement = stage.agreement().await?;
     free_frontends(&stage.murder, verdict).await?;
+    found_out(stage).await;
     as_users_find_it(stage, &agreement, ledger, verdict).await?;
     put_right(stage, &agreement, ledger, verdict).await?;
     let left_behind = |difference: &Difference| ledger.book().left_behind(difference);
@@ -122,6 +123,17 @@ async fn free_frontends(murder: &Murder, verdict: &mut Verdict) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Ravenry finds out by itself what became of operations that it was killed in, and of reservations. What it cannot find
+/// out shows afterwards.
+async fn found_out(stage: &Stage) {
+    let known = |status: &serde_json::Value| {
+        status.pointer("/left_over/count") == Some(&0.into()) && status["reserved"] == 0
+    };
+    if let Err(error) = stage.ravenry.wait_for(FOUND_OUT, "nothing left over", known).await {
+        tracing::warn!("{error:#}");
+    }
 }
 
 /// Before anybody puts anything right: what was answered OK is so in every list.
@@ -182,10 +194,6 @@ async fn put_right(
     ledger: &Ledger,
     verdict: &mut Verdict,
 ) -> Result<()> {
-    let known = |status: &serde_json::Value| status.pointer("/left_over/count") == Some(&0.into());
-    if let Err(error) = stage.ravenry.wait_for(FOUND_OUT, "nothing left over", known).await {
-        tracing::warn!("{error:#}");
-    }
     let list = stage.list().await?;
     for difference in agreement.differences().await? {
         tracing::info!("{difference}");

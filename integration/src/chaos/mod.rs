@@ -47,8 +47,9 @@ const DISK: u32 = 256 * 1024;
 /// For whatever a user or an MTA is still waiting for when the last fault is over.
 const SETTLED: Duration = Duration::from_secs(120);
 
-/// Frontends are given up soon, mail is tried again soon, and a reservation is old as soon as nobody works.
-const CONFIG: &str = "[lmtp.upstream]\nconnect_timeout = \"1s\"\nreply_timeout = \"2s\"\ndelivery_timeout = \"10s\"\n\
+/// Frontends are given up soon, mail is tried again soon, no XFER takes long, and a reservation is old as soon as nobody
+/// works.
+const CONFIG: &str = "[replay]\npostpone = \"10s\"\n\n[lmtp.upstream]\nconnect_timeout = \"1s\"\nreply_timeout = \"2s\"\ndelivery_timeout = \"10s\"\n\
                       probe = \"1s\"\n\n[spool]\nmin_free = \"1KiB\"\nmin_free_inodes = 1\nretry_max = \"5s\"\n\
                       report_from = \"MAILER-DAEMON@murder.test\"\n";
 

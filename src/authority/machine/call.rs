@@ -34,7 +34,7 @@ impl Machine {
             return self.reply(call.id, Outcome::Refused(Refusal::Changed));
         }
         let judge = self.judge(&name, facts);
-        if let (Ok(_), Some(refusal)) = (&judge, self.objects_to_forget(&call.write, now, facts)) {
+        if let (Ok(_), Some(refusal)) = (&judge, self.objects_to(&call.write, now, facts)) {
             return self.reply(call.id, Outcome::Refused(refusal));
         }
         match judge {
@@ -55,13 +55,18 @@ impl Machine {
 
     /// Rule 12: what was found out about a name counts only as long as nobody wrote it, and for so many names of one
     /// server in a day.
-    fn objects_to_forget(&self, write: &Write, now: Now, facts: &dyn Facts) -> Option<Refusal> {
-        let Write::Forget { name, version } = write else { return None };
+    fn objects_to(&self, write: &Write, now: Now, facts: &dyn Facts) -> Option<Refusal> {
+        let (Write::Forget { name, version } | Write::Revive { name, version, .. }) = write else {
+            return None;
+        };
         if !kept(Rule::NoRemovalOnStaleEvidence) {
             return None;
         }
         if facts.version(name) != Ok(Some(*version)) {
             return Some(Refusal::Changed);
+        }
+        if matches!(write, Write::Revive { .. }) {
+            return None;
         }
         let held = facts.entry(name).ok()??;
         let forgotten = facts.ghosts(held.location.server(), day(now));
@@ -307,7 +312,7 @@ fn record(call: &Call, before: Option<Entry>, after: Option<Entry>, now: Now) ->
         name: call.write.name().clone(),
         verb: match call.write {
             Write::Reserve { .. } => Verb::Reserve,
-            Write::Activate { .. } => Verb::Activate,
+            Write::Activate { .. } | Write::Revive { .. } => Verb::Activate,
             Write::Deactivate { .. } => Verb::Deactivate,
             Write::Delete { .. } | Write::Forget { .. } => Verb::Delete,
         },

@@ -27,6 +27,7 @@ pub(super) fn status(desk: &Desk) -> Status {
         shadow: desk.shadow,
         held_by_operator: standing.held,
         entries: stats.entries,
+        reserved: stats.reserved,
         journal: stats.journalled_names,
         conflicts: stats.conflicts,
         streams: streams.len(),

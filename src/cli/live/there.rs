@@ -7,12 +7,13 @@ use tokio::task::JoinSet;
 use super::result::{Result, Who};
 use super::{advice, within};
 use crate::backends::{BackendError, Backends};
-use crate::cli::serve::{link_config, unix};
+use crate::cli::serve::link_config;
 use crate::cli::{Failure, deliveries, exit, imap_face, onlooker};
 use crate::config::Config;
 use crate::imap::{self, FrontendError, ImapConfig};
 use crate::lmtp::{self, Trouble, UpstreamConfig};
 use crate::mupdate::client::{Connection, LinkConfig, LinkError};
+use crate::net::clock::unix;
 use crate::net::sasl::client::SaslError;
 
 /// Everybody at once; the results in the order of the configuration.
@@ -230,10 +231,12 @@ async fn ask_backend(who: &Who, backends: &Backends) -> Result {
             Result::error(who, format!("{user} is not an administrator"), exit::NO_PERMISSION, advice)
         }
         Err(BackendError::Io { error, .. }) => advice::io(who, &error),
-        Err(error @ BackendError::Late { .. }) => {
+        Err(error @ (BackendError::Late { .. } | BackendError::Away { .. })) => {
             Result::error(who, error.to_string(), exit::UNAVAILABLE, advice::silent(who))
         }
-        Err(BackendError::Said { said, .. }) => refused_by_backend(who, user, said),
+        Err(BackendError::Refused { said, .. } | BackendError::Said { said, .. }) => {
+            refused_by_backend(who, user, said)
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::UpstreamConfig;
 use super::connection::{Connection, Trouble};
+use crate::net::clock::unix;
 use crate::net::live::Live;
 
 /// What a connection is wanted for.
@@ -151,10 +152,6 @@ impl Frontend {
             in_use: self.in_use.load(Ordering::Relaxed),
         }
     }
-}
-
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// All frontends; clones are the same ones.

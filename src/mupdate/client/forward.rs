@@ -54,7 +54,10 @@ impl Forward {
         loop {
             let alone = match write {
                 Write::Delete { name } | Write::Forget { name, .. } => Some(self.deletions.begin(name).await),
-                Write::Reserve { .. } | Write::Activate { .. } | Write::Deactivate { .. } => None,
+                Write::Reserve { .. }
+                | Write::Activate { .. }
+                | Write::Deactivate { .. }
+                | Write::Revive { .. } => None,
             };
             let mut busy = self.pool.line().await?;
             let (answer, answered) = oneshot::channel();
@@ -90,7 +93,7 @@ pub(crate) fn encode(write: &Write) -> Encoded {
     let mut bytes = BytesMut::new();
     let mut replies = 1;
     match write {
-        Write::Activate { location, acl, .. } => {
+        Write::Activate { location, acl, .. } | Write::Revive { location, acl, .. } => {
             let (location, acl) = (text(location.as_bytes()), text(acl.as_bytes()));
             put_command(&mut bytes, b"X0", &CommandBody::Activate { mailbox, location, acl });
         }

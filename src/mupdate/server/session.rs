@@ -172,7 +172,8 @@ impl Session {
             Write::Activate { .. }
             | Write::Reserve { .. }
             | Write::Deactivate { .. }
-            | Write::Forget { .. } => Removal::Believed,
+            | Write::Forget { .. }
+            | Write::Revive { .. } => Removal::Believed,
         };
         let server = String::from_utf8_lossy(self.disarm.server().unwrap_or_default()).into_owned();
         let (peer, name) = (self.peer.address, write.name());

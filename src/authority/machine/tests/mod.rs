@@ -8,6 +8,7 @@ mod left_over;
 mod merge;
 mod operations;
 mod orders;
+mod revived;
 mod rules;
 mod scenarios;
 mod schedules;

@@ -1,0 +1,73 @@
+//! A reservation that its backend turned out to hold is a mailbox again, unless somebody wrote it since.
+
+use super::super::{Policy, State};
+use super::steps::{ALICE, activate, delete, done, held, reserve};
+use super::world::{List, World, active};
+use crate::authority::facts::Facts as _;
+use crate::authority::write::{Outcome, Refusal, Write};
+use crate::list::{Acl, Entry, MailboxName};
+use crate::rules::{Rule, without};
+
+/// A mailbox that is deactivated at its server, and the version of that.
+fn deactivated(state: State) -> (World, u64) {
+    let mut list = List::new();
+    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
+    let mut world = World::new(Policy::default(), list);
+    world.settle();
+    if state == State::StandingIn {
+        world.master_dies();
+    }
+    assert_eq!(world.machine.state(), state);
+    let Write::Activate { name, location, .. } = activate("user.a", "be1!default") else { unreachable!() };
+    done(&mut world, Write::Deactivate { name: name.clone(), location });
+    let version = world.store.version(&name).unwrap().unwrap();
+    (world, version)
+}
+
+fn revive(version: u64) -> Write {
+    let Entry { location, .. } = active("be1!default", ALICE);
+    let name = MailboxName::new(b"user.a").unwrap();
+    Write::Revive { name, version, location, acl: Acl::new(ALICE.as_bytes()) }
+}
+
+#[test]
+fn it_is_a_mailbox_again_here_and_at_the_master() {
+    for state in [State::Following, State::StandingIn] {
+        let (mut world, version) = deactivated(state);
+        assert_eq!(world.ask(revive(version)), Outcome::Done, "{state:?}");
+        assert_eq!(held(&world, "user.a"), Some(active("be1!default", ALICE)), "{state:?}");
+        world.quiet();
+        assert_eq!(world.master.get(&b"user.a"[..]), Some(&active("be1!default", ALICE)), "{state:?}");
+    }
+}
+
+/// What becomes of the name when the move went on, to its end, while the backends were asked.
+fn late(state: State) -> (Outcome, Option<Entry>) {
+    let (mut world, version) = deactivated(state);
+    done(&mut world, activate("user.a", "be2!default"));
+    (world.ask(revive(version)), held(&world, "user.a"))
+}
+
+#[test]
+fn rule_12_it_is_not_where_the_move_went_on_meanwhile() {
+    for state in [State::Following, State::StandingIn] {
+        let moved = Some(active("be2!default", ALICE));
+        assert_eq!(late(state), (Outcome::Refused(Refusal::Changed), moved), "{state:?}");
+    }
+}
+
+#[test]
+fn without_rule_12_the_user_is_back_where_his_mail_is_not() {
+    let _off = without(Rule::NoRemovalOnStaleEvidence);
+    assert_eq!(late(State::Following).1, Some(active("be1!default", ALICE)));
+}
+
+#[test]
+fn rule_12_nor_where_another_has_taken_the_name() {
+    for state in [State::Following, State::StandingIn] {
+        let (mut world, version) = deactivated(state);
+        done(&mut world, delete("user.a"));
+        done(&mut world, reserve("user.a", "be1!default"));
+        assert_eq!(world.ask(revive(version)), Outcome::Refused(Refusal::Changed), "{state:?}");
+    }
+}
