@@ -15,9 +15,12 @@ use crate::authority::master::{BoxFuture, LinkEpoch, LinkEvent, Lost, Master, Ma
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Write};
 use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::store::tests::sim::{Kind, SimDisk};
 use crate::store::{Options as StoreOptions, Store, StoreError};
 
 const EPOCH: LinkEpoch = LinkEpoch(1);
+
+const ENOSPC: i32 = 28;
 
 /// How long a NOOP and its answer travel: meanwhile the names that it covers change again.
 const ON_THE_WAY: Duration = Duration::from_millis(1);
@@ -289,4 +292,37 @@ async fn writes_are_answered_while_a_large_list_is_compared() {
         }
         authority.stop().await;
     }
+}
+
+/// The disk fails while the master decides, and then the master is lost: the list lacks what it granted in between, and nobody is
+/// to hear of it, neither before nor while the next list is learned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_fell_behind_is_not_shown_to_whom_it_is_asked_by_while_learning() {
+    let disk = SimDisk::new();
+    let store = Store::open_on(disk.clone(), StoreOptions::default()).unwrap();
+    let (events, link) = mpsc::channel(64);
+    let master = Echoing { held: Arc::default(), events: events.clone() };
+    let authority = Authority::spawn(store, Arc::new(master), link, Options::default());
+    let identity =
+        MasterIdentity { servername: "mm.test".into(), version: "3.6.1".into(), role: "(master)".into() };
+    let list = vec![(user(1), mailbox())];
+    for event in [LinkEvent::Up(EPOCH, identity), LinkEvent::Listed(EPOCH, list), LinkEvent::Complete(EPOCH)]
+    {
+        events.send(event).await.unwrap();
+    }
+    authority.standing().wait_for(|at| at.state == State::Following).await.unwrap();
+    assert_eq!(authority.find(&user(1)).unwrap(), Some(mailbox()));
+
+    disk.fail(Kind::Sync, 0, ENOSPC, false);
+    let origin = Origin { identity: "murder".into(), peer: ([127, 0, 0, 1], 1).into(), session: None };
+    let Entry { location, .. } = mailbox();
+    let taken = Write::Reserve { name: user(2), location };
+    assert_eq!(authority.write(origin, taken).await, Outcome::Done, "the master granted it");
+    authority.standing().wait_for(|at| at.poisoned).await.unwrap();
+    let shows = || authority.find(&user(2)).map(|entry| entry.is_some());
+    assert!(shows().is_err() && authority.snapshot().is_err(), "{:?}", shows());
+
+    events.send(LinkEvent::Down(EPOCH, "gone".into())).await.unwrap();
+    authority.standing().wait_for(|at| at.state == State::Learning).await.unwrap();
+    assert!(shows().is_err() && authority.snapshot().is_err(), "{:?}", shows());
 }
