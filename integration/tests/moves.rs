@@ -38,7 +38,11 @@ enum Step {
 impl Step {
     /// Before that reply of the destination to the source, counted from its login; as seen on each release.
     fn reply(self, suite: Suite) -> Moment {
-        let looked_up = if suite == Suite::Bullseye { 7 } else { 8 };
+        let looked_up = match suite {
+            Suite::Bullseye => 7,
+            Suite::Bookworm | Suite::Trixie => 8,
+            Suite::Forky => 10,
+        };
         Moment::NthReply(looked_up + self as u32)
     }
 }
