@@ -19,6 +19,8 @@ pub(super) enum Unsure {
     Undecided,
     #[error("in doubt for a day: the master never answered a write of it, and may yet carry it out")]
     InDoubt,
+    #[error("in conflict: a person decides")]
+    Conflict,
     #[error("{}", .0.text())]
     Refused(Refusal),
     #[error("that cannot be written now")]
@@ -59,6 +61,9 @@ impl Look<'_> {
         let Some((entry, version)) = reserved else { return Ok(None) };
         if self.namespace.is_in_doubt(&name) {
             return Err(Unsure::InDoubt);
+        }
+        if self.namespace.snapshot()?.conflict(&name).map_err(Unreadable::from)?.is_some() {
+            return Err(Unsure::Conflict);
         }
         let server = String::from_utf8_lossy(entry.location.server()).into_owned();
         let home = self.ask(&server, &name).await?;

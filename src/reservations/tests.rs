@@ -12,6 +12,7 @@ use crate::backends::BackendError;
 use crate::list::{Location, MailboxName};
 use crate::net::secret::Secret;
 use crate::net::tls::ClientTls;
+use crate::store::{Change, Conflict};
 
 /// What a backend answers, by the command with its mailbox; `None`: nothing.
 type Answers = BTreeMap<String, Option<Vec<String>>>;
@@ -107,13 +108,31 @@ fn holds(names: &[&str]) -> Answers {
     answers
 }
 
+/// What is wrong with a name before anybody is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    InDoubt,
+    InConflict,
+}
+
 const CONTROL: &str = "user.control";
 
 /// One look at a user who was to be moved from be1 to be2, and what follows from it.
 async fn looked(user: &str, be1: Answers, be2: Answers) -> Result<Vec<Verdict>, Unsure> {
+    looked_at(user, be1, be2, Wrong::Nothing).await
+}
+
+async fn looked_at(user: &str, be1: Answers, be2: Answers, wrong: Wrong) -> Result<Vec<Verdict>, Unsure> {
     let sub = format!("{user}.sub");
     let names = [(user, "be1!default"), (sub.as_str(), "be1!default")];
     let list = List::of(&[(CONTROL, "be1!default")]).await.reserving(&names).await;
+    let list = if wrong == Wrong::InDoubt { list.doubted() } else { list };
+    if wrong == Wrong::InConflict {
+        let name = MailboxName::new(sub.as_bytes()).unwrap();
+        let conflict = Conflict { name, base: None, theirs: None, ours: None, at_unix: 1 };
+        list.store.commit(vec![Change::Conflict(conflict)]).await.unwrap();
+    }
     let addresses = [
         ("be1".to_owned(), backend(be1).await.to_string()),
         ("be2".to_owned(), backend(be2).await.to_string()),
@@ -186,6 +205,15 @@ async fn who_is_off_the_source_is_where_the_destination_has_him() {
     off.retain(|asked, _| !asked.contains(CONTROL));
     let outcome = looked("user.u005", off, there).await;
     assert!(matches!(outcome, Err(Unsure::Unproved(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_or_in_conflict_is_not_judged() {
+    let here = holds(&[CONTROL, "user.u001", "user.u001.sub"]);
+    let outcome = looked_at("user.u001", here.clone(), Answers::new(), Wrong::InDoubt).await;
+    assert!(matches!(outcome, Err(Unsure::InDoubt)), "{outcome:?}");
+    let outcome = looked_at("user.u001", here, Answers::new(), Wrong::InConflict).await;
+    assert!(matches!(outcome, Err(Unsure::Conflict)), "{outcome:?}");
 }
 
 #[tokio::test]
