@@ -23,7 +23,7 @@ use crate::authority::facts::Unreadable;
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Refusal, Write};
 use crate::backends::{BackendError, Backends, Session};
-use crate::control::control;
+use crate::control::{controls, holds_any};
 use crate::list::{Entry, MailboxName};
 use crate::net::live::Live;
 use crate::rules::{Rule, kept};
@@ -47,7 +47,7 @@ enum Kept {
     Held,
     #[error("no other mailbox of {0} to compare with")]
     NoControl(String),
-    #[error("{0} denies a mailbox that it must hold: what it says of others proves nothing")]
+    #[error("{0} denies every mailbox that it must hold: what it says of others proves nothing")]
     Unbelievable(String),
     #[error("{}", .0.text())]
     Refused(Refusal),
@@ -153,17 +153,19 @@ impl Watch {
         let list = self.namespace.snapshot()?;
         // A mailbox below the ghost may be about to go with it.
         let below = |other: &MailboxName| other.as_bytes().starts_with(name.as_bytes());
-        let control =
-            control(&list, name, &entry.location, |other| !below(other)).map_err(Unreadable::from)?;
+        let controls =
+            controls(&list, name, &entry.location, |other| !below(other)).map_err(Unreadable::from)?;
         drop(list);
-        let control = control.ok_or_else(|| Kept::NoControl(server.clone()))?;
+        if controls.is_empty() {
+            return Err(Kept::NoControl(server));
+        }
         let mut session = match self.sessions.remove(&server) {
             Some((session, since)) if since.elapsed() < KEPT => session,
             _ => self.backends.get().open(&server).await?,
         };
         let held = session.holds(name).await?;
-        // Asked afterwards: had the backend lost its list while it answered, it would deny this one too.
-        let believable = session.holds(&control).await?;
+        // Asked afterwards: had the backend lost its list while it answered, it would deny those too.
+        let believable = holds_any(&mut session, &controls).await?;
         self.sessions.insert(server.clone(), (session, Instant::now()));
         if kept(Rule::NoRemovalOnStaleEvidence) && !believable {
             return Err(Kept::Unbelievable(server));

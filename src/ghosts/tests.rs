@@ -106,6 +106,16 @@ async fn a_ghost_goes_when_its_backend_denies_it_and_has_its_neighbour() {
 }
 
 #[tokio::test]
+async fn a_ghost_among_ghosts_goes_when_its_backend_has_anything_of_what_it_must_hold() {
+    let ghosts: Vec<String> = (0..40).map(|nth| format!("user.bob.lost{nth:02}")).collect();
+    let mut names: Vec<(&str, &str)> = ghosts.iter().map(|ghost| (ghost.as_str(), "be1!default")).collect();
+    names.extend([(GHOST, "be1!default"), ("user.carol", "be1!default")]);
+    let at = backend(Holds { names: &["user.carol"], loses_it: false }).await;
+    let (outcome, told) = suspected(List::of(&names).await, at).await;
+    assert!(outcome.is_ok() && told.len() == 1, "{outcome:?} {told:?}");
+}
+
+#[tokio::test]
 async fn rule_12_a_backend_that_denies_what_it_must_hold_is_not_believed() {
     // It came up with an empty list; or it loses its list while it is asked, so that the first denial was a true one.
     for (names, loses_it) in [(&[][..], false), (&[NEIGHBOUR], true)] {
