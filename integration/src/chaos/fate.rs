@@ -1,6 +1,6 @@
 //! Carries out what goes wrong, and ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -47,15 +47,25 @@ impl<'a> Fate<'a> {
         Self { stage, ledger, felt: BTreeMap::new(), before: BTreeMap::new(), told: Vec::new() }
     }
 
-    /// Everything, in its time. All of it is over in the end. Returns how often each kind was made.
-    pub async fn fulfil(&mut self, strikes: &[Strike]) -> Result<BTreeMap<Kind, Felt>> {
-        let begins = strikes.iter().map(|strike| (strike.at, true, strike));
-        let ends = strikes.iter().map(|strike| (strike.end(), false, strike));
-        let mut edges: Vec<(Duration, bool, &Strike)> = begins.chain(ends).collect();
-        edges.sort_by_key(|(at, begins, _)| (*at, *begins));
+    /// Everything, in its time; but no more of a kind that was made already, when the users have come to their end. All of
+    /// it is over in the end. Returns how often each kind was made.
+    pub async fn fulfil(&mut self, strikes: &[Strike], length: Duration) -> Result<BTreeMap<Kind, Felt>> {
+        let strikes = strikes.iter().enumerate();
+        let edges = strikes
+            .flat_map(|(nth, strike)| [(strike.at, true, nth, strike), (strike.end(), false, nth, strike)]);
+        let mut edges: Vec<(Duration, bool, usize, &Strike)> = edges.collect();
+        edges.sort_by_key(|(at, begins, ..)| (*at, *begins));
         // What takes long to make puts off the rest: a fault lasts as long as it was to last.
         let mut late = Duration::ZERO;
-        for (at, begins, Strike { blow, .. }) in edges {
+        let (mut made, mut left_out) = (BTreeSet::new(), BTreeSet::new());
+        for (at, begins, nth, Strike { blow, .. }) in edges {
+            if begins && at + late > length && made.contains(&blow.kind) {
+                left_out.insert(nth);
+            }
+            if left_out.contains(&nth) {
+                continue;
+            }
+            made.insert(blow.kind);
             tokio::time::sleep((at + late).saturating_sub(self.ledger.now())).await;
             let what = if begins { "begins" } else { "ends" };
             self.tell(format!("{blow} {what}"));
@@ -66,6 +76,7 @@ impl<'a> Fate<'a> {
                 self.tell(format!("{blow} {what}: done"));
             }
         }
+        self.tell(format!("{} faults were left out", left_out.len()));
         Ok(std::mem::take(&mut self.felt))
     }
 

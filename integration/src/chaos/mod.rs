@@ -125,7 +125,7 @@ async fn carry_out(
         workers.spawn(Worker { actor, places, ledger, post, over }.work());
     }
     let mut fate = Fate::of(stage, ledger);
-    let felt = fate.fulfil(&schedule.strikes).await;
+    let felt = fate.fulfil(&schedule.strikes, schedule.length).await;
     let told = std::mem::take(&mut fate.told);
     let felt = felt.with_context(|| told.join("\n"))?;
     tokio::time::sleep(schedule.length.saturating_sub(ledger.now())).await;
