@@ -63,6 +63,8 @@ pub(super) struct Running {
     pub(super) job: Job,
     /// Something came back meanwhile.
     pub(super) woken: bool,
+    /// What is known of the message changed meanwhile, or a person wants it tried.
+    pub(super) asked: bool,
     pub(super) forgotten: bool,
     /// No attempt is made: it expires.
     pub(super) given_up: bool,
@@ -98,6 +100,14 @@ impl Lane {
 
     pub(super) fn knows(&self, id: QueueId) -> bool {
         self.ready.contains_key(&id) || self.later.contains_key(&id) || self.running.contains_key(&id)
+    }
+
+    /// As [`Self::knows`], and one that was forgotten while it runs counts again.
+    pub(super) fn recalls(&mut self, id: QueueId) -> bool {
+        if let Some(running) = self.running.get_mut(&id) {
+            running.forgotten = false;
+        }
+        self.knows(id)
     }
 
     pub(super) fn is_given_up(&self, id: QueueId) -> bool {

@@ -138,11 +138,11 @@ impl Schedule {
         self.lanes.len() - 1
     }
 
-    /// A job that may begin. One that is known stays as it is.
+    /// A job that may begin. One that is known stays as it is; one that was forgotten while it runs counts again.
     pub fn add(&mut self, id: QueueId, destination: &Destination, attempts: u32) {
         let number = self.number(destination);
         if let Some(lane) = self.lanes.get_mut(number)
-            && !lane.knows(id)
+            && !lane.recalls(id)
         {
             lane.ready.insert(id, Job::new(attempts));
         }
@@ -152,7 +152,7 @@ impl Schedule {
     pub fn add_later(&mut self, id: QueueId, destination: &Destination, attempts: u32, due: u64) {
         let number = self.number(destination);
         if let Some(lane) = self.lanes.get_mut(number)
-            && !lane.knows(id)
+            && !lane.recalls(id)
         {
             lane.later.insert(id, Later { due, job: Job::new(attempts), unreachable: false });
             self.timers.insert((due, number, id));
@@ -254,10 +254,18 @@ impl Schedule {
             self.release(number, Lane::is_unsuspected);
         }
         let Some(lane) = self.lanes.get_mut(number) else { return };
-        if outcome == Outcome::Settled || running.forgotten {
+        if running.forgotten {
             return;
         }
-        let wait = match running.woken {
+        if outcome == Outcome::Settled {
+            // It was released, or its mailbox moved, after the attempt had read it: what the attempt says is of
+            // before that. Where nothing is left to do, another one finds that out at once.
+            if running.asked {
+                lane.ready.insert(id, job);
+            }
+            return;
+        }
+        let wait = match running.woken || running.asked {
             true => self.policy.retry_min,
             false => backoff(job.attempts, self.policy.retry_min, self.policy.retry_max, &mut self.random),
         };
@@ -293,7 +301,7 @@ impl Schedule {
         }
     }
 
-    /// The jobs of one message wait no more.
+    /// The jobs of one message wait no more, and one that runs is tried once more however it ends.
     pub fn wake_message(&mut self, id: QueueId) {
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(later) = lane.later.remove(&id) {
@@ -301,7 +309,7 @@ impl Schedule {
                 lane.ready.insert(id, later.job);
             }
             if let Some(running) = lane.running.get_mut(&id) {
-                running.woken = true;
+                running.asked = true;
             }
         }
     }

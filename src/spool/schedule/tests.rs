@@ -176,17 +176,15 @@ proptest! {
         let mut schedule = Schedule::new(policy, seed);
         let lanes = ["a", "b", "c"].map(backend);
         let mut expected: BTreeSet<(QueueId, Destination)> = BTreeSet::new();
-        let mut running: BTreeMap<(QueueId, Destination), bool> = BTreeMap::new();
+        // Whether it expires, and whether somebody asked for it meanwhile.
+        let mut running: BTreeMap<(QueueId, Destination), (bool, bool)> = BTreeMap::new();
         let mut now = BORN;
         for event in events {
             match event {
                 Event::Add(n, lane) => {
                     let job = (id(n), lanes[usize::from(lane)].clone());
                     schedule.add(job.0, &job.1, 0);
-                    // One that runs and was forgotten is not taken up by this.
-                    if !running.contains_key(&job) {
-                        expected.insert(job);
-                    }
+                    expected.insert(job);
                 }
                 Event::Forget(n) => {
                     schedule.forget(id(n));
@@ -194,7 +192,7 @@ proptest! {
                 }
                 Event::Done(at, outcome) if !running.is_empty() => {
                     let job = running.keys().nth(at % running.len()).unwrap().clone();
-                    let expired = running.remove(&job).unwrap();
+                    let (expired, asked) = running.remove(&job).unwrap();
                     let outcome = match outcome {
                         _ if expired => Outcome::Settled,
                         0 => Outcome::Settled,
@@ -202,14 +200,17 @@ proptest! {
                         _ => Outcome::Unreachable,
                     };
                     schedule.done(now, job.0, &job.1, outcome);
-                    if outcome == Outcome::Settled {
+                    if outcome == Outcome::Settled && !asked {
                         expected.remove(&job);
                     }
                 }
                 Event::Done(..) => {}
                 Event::Wake(None) => schedule.wake_all(),
                 Event::Wake(Some(lane)) => schedule.wake(&lanes[usize::from(lane)]),
-                Event::WakeMessage(n) => schedule.wake_message(id(n)),
+                Event::WakeMessage(n) => {
+                    schedule.wake_message(id(n));
+                    running.iter_mut().filter(|(job, _)| job.0 == id(n)).for_each(|(_, of)| of.1 = true);
+                }
                 Event::Wait(time) => now += time,
             }
             while let Some(decision) = schedule.next(now) {
@@ -218,7 +219,7 @@ proptest! {
                     Decision::Expire(id, lane) => ((id, lane), true),
                 };
                 prop_assert!(expected.contains(&job), "{job:?} is not wanted");
-                prop_assert!(running.insert(job, expired).is_none(), "twice at once");
+                prop_assert!(running.insert(job, (expired, false)).is_none(), "twice at once");
             }
             for lane in schedule.lanes() {
                 prop_assert!(lane.running <= 3);
@@ -238,7 +239,7 @@ proptest! {
                 expected.remove(&job);
             }
             while let Some(Decision::Try(id, lane) | Decision::Expire(id, lane)) = schedule.next(now) {
-                running.insert((id, lane), false);
+                running.insert((id, lane), (false, false));
             }
             if running.is_empty() {
                 let Some(due) = schedule.next_due() else { break };
@@ -261,6 +262,36 @@ fn what_was_queued_a_moment_ago_waits_whatever_comes_back() {
     assert_eq!(schedule.next(10), None);
     assert_eq!(schedule.next_due(), Some(1_000));
     assert_eq!(schedule.next(1_000), Some(Decision::Try(id(1), lane)));
+}
+
+/// Its attempt has ended with a refusal that nobody can be told, and that is on disk, so a person sees it and releases
+/// it; that the attempt is over is heard afterwards.
+#[test]
+fn what_is_released_before_the_end_of_its_attempt_is_heard_is_tried_again() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    schedule.add(id(0), &lane, 0);
+    assert_eq!(begin_all(&mut schedule, BORN), [0]);
+    schedule.add_later(id(0), &lane, 1, BORN);
+    schedule.wake_message(id(0));
+    assert!(begin_all(&mut schedule, BORN).is_empty(), "not twice at once");
+    schedule.done(BORN, id(0), &lane, Outcome::Settled);
+    assert_eq!(begin_all(&mut schedule, BORN), [0]);
+    schedule.done(BORN, id(0), &lane, Outcome::Settled);
+    assert_eq!(schedule.lanes(), [], "once");
+}
+
+#[test]
+fn what_is_held_and_released_while_it_is_tried_is_tried_again() {
+    for outcome in [Outcome::Settled, Outcome::Deferred, Outcome::Unreachable] {
+        let (mut schedule, lane) = (schedule(), backend("a"));
+        schedule.add(id(0), &lane, 0);
+        assert_eq!(begin_all(&mut schedule, BORN), [0]);
+        schedule.forget(id(0));
+        schedule.add_later(id(0), &lane, 0, BORN);
+        schedule.wake_message(id(0));
+        schedule.done(BORN, id(0), &lane, outcome);
+        assert_eq!(begin_all(&mut schedule, BORN + 1_000), [0], "{outcome:?}");
+    }
 }
 
 #[test]

@@ -218,6 +218,31 @@ async fn held_mail_is_not_tried_and_released_mail_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mail_that_is_held_and_released_during_an_attempt_is_tried_again() {
+    let servers = Servers::new();
+    servers.say("(unlisted)", 451, [4, 2, 1]);
+    servers.0.gate.forget_permits(1 << 20);
+    let (spool, _disk) = open(&servers, small());
+    let id = queue(&spool, envelope(&["a"])).await;
+    let is_under_way = async {
+        while spool.lanes().await.iter().all(|lane| lane.running == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), is_under_way).await.expect("no attempt");
+    spool.hold(id).await.unwrap();
+    spool.release(id).await.unwrap();
+    // Both were heard before this is answered.
+    spool.lanes().await;
+    servers.0.gate.add_permits(1);
+    eventually("the attempt's end", || spool.message(id).is_ok_and(|message| message.progress.attempts == 1))
+        .await;
+    servers.be_well();
+    servers.0.gate.add_permits(1);
+    empty(&spool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_reported_to_the_sender_and_to_nobody_else() {
     let servers = Servers::new();
     servers.say("b@example.org", 550, [5, 1, 1]);
