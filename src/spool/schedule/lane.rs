@@ -242,9 +242,9 @@ impl Lane {
     }
 
     /// When the next message may be tried although the breaker is open.
-    pub(super) fn next_probe(&self) -> Option<u64> {
+    pub(super) fn next_probe(&self, policy: &Policy) -> Option<u64> {
         match self.breaker {
-            Breaker::Open { until, .. } if !self.ready.is_empty() => Some(until),
+            Breaker::Open { until, .. } if !self.ready.is_empty() && !self.is_busy(policy) => Some(until),
             _ => None,
         }
     }

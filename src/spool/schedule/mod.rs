@@ -224,7 +224,11 @@ impl Schedule {
     /// When [`Self::next`] is to be asked again if nothing happens before.
     pub fn next_due(&self) -> Option<u64> {
         let timer = self.timers.first().map(|(due, ..)| *due);
-        let probe = self.lanes.iter().filter_map(Lane::next_probe).min();
+        if self.running >= self.policy.in_all {
+            // What might be tried has to wait for the end of one that runs, however long its time has passed.
+            return timer;
+        }
+        let probe = self.lanes.iter().filter_map(|lane| lane.next_probe(&self.policy)).min();
         let expiry = self.lanes.iter().filter_map(|lane| lane.next_expiry(&self.policy)).min();
         [timer, probe, expiry].into_iter().flatten().min()
     }

@@ -221,6 +221,7 @@ proptest! {
                 prop_assert!(expected.contains(&job), "{job:?} is not wanted");
                 prop_assert!(running.insert(job, (expired, false)).is_none(), "twice at once");
             }
+            prop_assert!(schedule.next_due().is_none_or(|due| due > now), "it would be asked again for nothing");
             for lane in schedule.lanes() {
                 prop_assert!(lane.running <= 3);
                 if let (false, true, 0) = (lane.open, lane.ready > 0, lane.running) {
@@ -291,6 +292,23 @@ fn what_is_held_and_released_while_it_is_tried_is_tried_again() {
         schedule.wake_message(id(0));
         schedule.done(BORN, id(0), &lane, outcome);
         assert_eq!(begin_all(&mut schedule, BORN + 1_000), [0], "{outcome:?}");
+    }
+}
+
+#[test]
+fn where_no_more_may_run_nobody_waits_for_a_time_that_has_passed() {
+    let mut schedule = Schedule::new(Policy { in_all: 4, ..Policy::default() }, 7);
+    let (lost, slow) = (backend("lost"), backend("slow"));
+    (0..4).for_each(|n| schedule.add(id(n), &lost, 0));
+    for n in begin_all(&mut schedule, BORN) {
+        schedule.done(BORN, id(n), &lost, Outcome::Unreachable);
+    }
+    (10..14).for_each(|n| schedule.add(id(n), &slow, 0));
+    assert_eq!(begin_all(&mut schedule, BORN).len(), 4);
+    let (probe, expiry) = (BORN + 2_000, BORN + 2 * Policy::default().expiry);
+    for now in [probe, expiry] {
+        assert!(begin_all(&mut schedule, now).is_empty());
+        assert_eq!(schedule.next_due(), None, "an end of those that run is what is waited for");
     }
 }
 
