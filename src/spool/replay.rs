@@ -164,8 +164,10 @@ impl Replay {
             Event::Out(id) => self.schedule.forget(id),
             Event::Settling(id, destination) => self.schedule.settling(id, &destination),
             Event::In(id) => {
-                if let Some(message) = self.read(vec![id]).await.pop() {
-                    self.add(&message, self.now());
+                match self.read(vec![id]).await.pop() {
+                    Some(message) => self.add(&message, self.now()),
+                    // The disk may give it later; the attempt finds out where it has to go.
+                    None => self.schedule.add(id, &Destination::Unlisted, 0),
                 }
                 self.schedule.wake_message(id);
             }

@@ -243,6 +243,25 @@ async fn mail_that_is_held_and_released_during_an_attempt_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn released_mail_that_the_disk_does_not_give_at_once_is_tried_when_it_does() {
+    for after in 0..8 {
+        let servers = Servers::new();
+        servers.say("(unlisted)", 451, [4, 2, 1]);
+        let (sim, disk) = sim();
+        let spool = Spool::open_on(disk, small()).unwrap();
+        spool.start(servers.ways());
+        let id = queue(&spool, envelope(&["a"])).await;
+        spool.hold(id).await.unwrap();
+        servers.be_well();
+        sim.fail(sim::Fault { kind: sim::Kind::Read, after, times: 1, errno: 5 });
+        if spool.release(id).await.is_err() {
+            spool.release(id).await.unwrap();
+        }
+        empty(&spool).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_reported_to_the_sender_and_to_nobody_else() {
     let servers = Servers::new();
     servers.say("b@example.org", 550, [5, 1, 1]);
