@@ -74,6 +74,8 @@ mod error;
 mod id;
 mod index;
 mod intake;
+mod operator;
+mod options;
 mod progress;
 mod quarantine;
 mod read;
@@ -84,6 +86,7 @@ mod report;
 pub mod schedule;
 mod shared;
 mod stamp;
+mod stats;
 mod writer;
 
 #[cfg(test)]
@@ -97,7 +100,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -105,7 +108,7 @@ use crate::list::MailboxName;
 use attempt::Courier;
 use record::MAX_INLINE;
 use replay::{Event, Replay};
-use schedule::{LaneStatus, Policy};
+use schedule::LaneStatus;
 use shared::Shared;
 use writer::{Change, Changed, Request, Work, Writer};
 
@@ -116,10 +119,12 @@ pub use disk::{Disk, DiskFile, RealDisk, Room};
 pub use envelope::{Address, AddressError, Envelope, Parameter, Protocol, Recipient};
 pub use error::SpoolError;
 pub use id::{NoQueueId, QueueId};
+pub use options::Options;
 pub use progress::{Fate, Progress};
 pub use read::Message;
 pub use report::Reporter;
 pub use stamp::{Stamp, Trace};
+pub use stats::Stats;
 
 /// Which server holds a mailbox, from the list; `None` where the list does not know.
 pub type Route = Arc<dyn Fn(&MailboxName) -> Option<Arc<str>> + Send + Sync>;
@@ -133,76 +138,6 @@ pub enum Wake {
     Destination(Arc<str>),
     /// The list changed for this name.
     Mailbox(MailboxName),
-}
-
-/// How a spool works.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// A text up to this length is kept in memory while it comes in, in bytes.
-    pub in_memory: usize,
-    /// A segment of the log that is longer is closed, in bytes; at most 1 GiB.
-    pub segment_bytes: u64,
-    /// With less free on the disk nothing is accepted.
-    pub min_free_bytes: u64,
-    /// The same for inodes.
-    pub min_free_inodes: u64,
-    /// So many messages at most; each takes some 300 bytes of memory.
-    pub max_messages: u64,
-    /// So many bytes of texts at most.
-    pub max_bytes: u64,
-    /// When what is tried.
-    pub policy: Policy,
-    /// How long an attempt may take.
-    pub patience: Duration,
-    /// Who tells senders what became of their messages.
-    pub reporter: Reporter,
-    /// The time, in milliseconds since 1970.
-    pub now_unix_ms: fn() -> u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            in_memory: 64 << 10,
-            segment_bytes: 64 << 20,
-            min_free_bytes: 256 << 20,
-            min_free_inodes: 10_000,
-            max_messages: 5_000_000,
-            max_bytes: u64::MAX,
-            policy: Policy::default(),
-            patience: Duration::from_secs(600),
-            reporter: Reporter { host: "localhost".into(), from: "MAILER-DAEMON@localhost".into() },
-            now_unix_ms: || {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH);
-                since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-            },
-        }
-    }
-}
-
-/// What the spool holds. Costs little to ask for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stats {
-    /// Messages.
-    pub messages: u64,
-    /// Bytes of their texts.
-    pub bytes: u64,
-    /// When the oldest of them came, in milliseconds since 1970.
-    pub oldest_unix_ms: Option<u64>,
-    /// Of them, held by an operator.
-    pub held: u64,
-    /// Of them, with recipients that were refused or expired and nobody who can be told.
-    pub failed: u64,
-    /// Damaged records kept aside.
-    pub quarantined: u64,
-    /// Bytes of segments on disk.
-    pub disk_bytes: u64,
-    /// What is free on the disk; `None` where it cannot be asked.
-    pub room: Option<Room>,
-    /// Why nothing is accepted any more.
-    pub poisoned: Option<Arc<str>>,
-    /// Why nothing is accepted now.
-    pub full: Option<Arc<str>>,
 }
 
 /// Calls that may wait for the disk.
@@ -365,29 +300,6 @@ impl Spool {
         self.handle.shared.silence()
     }
 
-    /// What the spool holds.
-    pub fn stats(&self) -> Stats {
-        let shared = &self.handle.shared;
-        let full = match shared.admits(0) {
-            Err(SpoolError::Full(why)) => Some(why),
-            _ => shared.refused(),
-        };
-        let room = shared.room().ok();
-        let index = shared.index();
-        Stats {
-            messages: index.len() as u64,
-            bytes: index.text_bytes,
-            oldest_unix_ms: index.oldest().map(|(_, slot)| slot.arrival_unix_ms),
-            held: index.held,
-            failed: index.failed,
-            quarantined: shared.quarantined.load(Ordering::Relaxed),
-            disk_bytes: index.segment_bytes(),
-            room,
-            poisoned: shared.poisoned().cloned(),
-            full,
-        }
-    }
-
     /// A message without its text. Blocks for a read.
     pub fn message(&self, id: QueueId) -> Result<Message, SpoolError> {
         self.handle.shared.message(id)
@@ -465,38 +377,6 @@ impl Spool {
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Lanes(reply));
         answer.await.unwrap_or_default()
-    }
-
-    /// Nothing is tried, and the message does not expire, until it is released.
-    pub async fn hold(&self, id: QueueId) -> Result<(), SpoolError> {
-        self.change(id, Change::Hold).await?;
-        self.tell(Event::Out(id));
-        Ok(())
-    }
-
-    /// Ends [`Self::hold`]; what was refused and could not be returned is tried again.
-    pub async fn release(&self, id: QueueId) -> Result<(), SpoolError> {
-        self.change(id, Change::Release).await?;
-        self.tell(Event::In(id));
-        Ok(())
-    }
-
-    /// Tries a message at once.
-    pub fn retry(&self, id: QueueId) -> Result<(), SpoolError> {
-        match self.handle.shared.index().get(id) {
-            None => Err(SpoolError::NotFound(id)),
-            Some(_) => {
-                self.tell(Event::In(id));
-                Ok(())
-            }
-        }
-    }
-
-    /// Forgets a message; nobody is told.
-    pub async fn delete(&self, id: QueueId) -> Result<(), SpoolError> {
-        self.change(id, Change::Delete).await?;
-        self.tell(Event::Out(id));
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use tokio::sync::Semaphore;
 
+use super::schedule::Policy;
 use super::*;
 use crate::authority::master::BoxFuture;
 
