@@ -333,7 +333,7 @@ impl Spool {
         Ok(async move { answer.await.unwrap_or(Err(SpoolError::Closed)) })
     }
 
-    /// Tries at once what waited for this.
+    /// Tries what waited for this: at once, or a little later what was woken so in vain too often.
     pub fn wake(&self, wake: Wake) {
         self.tell(Event::Wake(wake));
     }

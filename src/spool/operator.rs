@@ -30,6 +30,11 @@ impl Spool {
         }
     }
 
+    /// Tries every message at once that was tried before, however often that was in vain.
+    pub fn retry_all(&self) {
+        self.tell(Event::RetryAll);
+    }
+
     /// Forgets a message; nobody is told.
     pub async fn delete(&self, id: QueueId) -> Result<(), SpoolError> {
         self.change(id, Change::Delete).await?;

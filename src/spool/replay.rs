@@ -29,6 +29,8 @@ pub(super) enum Event {
     Wake(Wake),
     /// A new message for this mailbox was delivered: its backend is there.
     Reached(MailboxName),
+    /// A person wants all of them tried.
+    RetryAll,
     /// Forgotten or held: nothing more is tried.
     Out(QueueId),
     /// Released, or to be tried at once.
@@ -157,10 +159,13 @@ impl Replay {
                     self.names.insert((self.hasher.hash_one(mailbox), id));
                 }
             }
-            Event::Wake(Wake::All) => self.schedule.wake_all(),
-            Event::Wake(Wake::Destination(server)) => self.schedule.wake(&Destination::Backend(server)),
+            Event::Wake(Wake::All) => self.schedule.wake_all(self.now()),
+            Event::Wake(Wake::Destination(server)) => {
+                self.schedule.wake(self.now(), &Destination::Backend(server))
+            }
             Event::Wake(Wake::Mailbox(name)) => self.look_again(&name).await,
-            Event::Reached(name) => self.schedule.reached(&self.courier.destination(Some(&name))),
+            Event::Reached(name) => self.schedule.reached(self.now(), &self.courier.destination(Some(&name))),
+            Event::RetryAll => self.schedule.retry_all(),
             Event::Out(id) => self.schedule.forget(id),
             Event::Settling(id, destination) => self.schedule.settling(id, &destination),
             Event::In(id) => {

@@ -48,7 +48,7 @@ pub(super) async fn attend(desk: &Desk, ask: QueueAsk, session: Session) -> Resu
         QueueAsk::Release { ids } => each(spool, ids, &session.replies, Act::Release).await,
         QueueAsk::Delete { ids } => each(spool, ids, &session.replies, Act::Delete).await,
         QueueAsk::Retry { ids } if ids.is_empty() => {
-            spool.wake(crate::spool::Wake::All);
+            spool.retry_all();
             in_json(QueueCount { messages: spool.stats().messages })
         }
         QueueAsk::Retry { ids } => each(spool, ids, &session.replies, Act::Retry).await,

@@ -37,6 +37,8 @@ pub(super) struct Job {
     /// It failed twice because of the destination, which answered others in between: so it is not the
     /// destination, and no reason to stop trying others.
     suspect: bool,
+    /// How often something came back, and was not what it waits for.
+    pub(super) wakes: u8,
 }
 
 impl Job {
@@ -47,15 +49,39 @@ impl Job {
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect
     }
+
+    /// Whether the last attempt failed because of the destination.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.failed_at != 0
+    }
 }
 
 /// A job that waits for its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Later {
     pub(super) due: u64,
+    /// How long before that it was tried, in milliseconds.
+    waits: u32,
     pub(super) job: Job,
-    /// It failed because of the destination.
-    pub(super) unreachable: bool,
+}
+
+/// There may be a million (docs/benchmarks.md): what else is remembered of one fits in what is free beside it.
+const _: () = assert!(size_of::<Later>() <= 24);
+
+impl Later {
+    /// One that was not tried by this process.
+    pub(super) fn untried(due: u64, job: Job) -> Self {
+        Self { due, waits: 0, job }
+    }
+
+    pub(super) fn tried(at: u64, due: u64, job: Job) -> Self {
+        // Nothing waits for fifty days; it expires.
+        Self { due, waits: u32::try_from(due.saturating_sub(at)).unwrap_or(u32::MAX), job }
+    }
+
+    pub(super) fn tried_at(&self) -> u64 {
+        self.due.saturating_sub(self.waits.into())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,7 +175,7 @@ impl Lane {
 
     /// What an attempt makes of a job that goes on.
     pub(super) fn after(&self, job: Job, outcome: Outcome) -> Job {
-        let next = Job::new(job.attempts.saturating_add(1));
+        let next = Job { wakes: job.wakes, ..Job::new(job.attempts.saturating_add(1)) };
         if outcome != Outcome::Unreachable {
             return next;
         }
@@ -238,7 +264,7 @@ impl Lane {
 
     /// Whether a job that waits failed because of the destination, as far as one can tell.
     pub(super) fn is_unsuspected(later: &Later) -> bool {
-        later.unreachable && later.job.attempts < SUSPICIOUS
+        later.job.is_unreachable() && later.job.attempts < SUSPICIOUS
     }
 
     /// When the next message may be tried although the breaker is open.

@@ -18,9 +18,11 @@
 //!   one message at a time is tried, the next one each time, at growing distances. The first that gets an
 //!   answer closes the breaker, and all who failed because of the destination are ready again.
 //! - A message that fails although others are answered is *suspect*: it opens no breaker any more.
-//! - An event ("it is back") closes breakers and ends waits at once; timers are for what no event tells.
+//! - An event ("it is back") closes breakers and ends waits at once; timers are for what no event tells. One that
+//!   was woken so in vain some times is woken less and less ([`floor`]): it was not what that message waits for.
 //! - What is older than the expiry is given up after a failed attempt, or while the breaker is open.
 
+mod floor;
 mod lane;
 #[cfg(test)]
 mod tests;
@@ -155,7 +157,7 @@ impl Schedule {
         if let Some(lane) = self.lanes.get_mut(number)
             && !lane.recalls(id)
         {
-            lane.later.insert(id, Later { due, job: Job::new(attempts), unreachable: false });
+            lane.later.insert(id, Later::untried(due, Job::new(attempts)));
             self.timers.insert((due, number, id));
         }
     }
@@ -270,11 +272,13 @@ impl Schedule {
             }
             return;
         }
-        let wait = match running.woken || running.asked {
-            true => self.policy.retry_min,
-            false => backoff(job.attempts, self.policy.retry_min, self.policy.retry_max, &mut self.random),
+        let ordinary = backoff(job.attempts, self.policy.retry_min, self.policy.retry_max, &mut self.random);
+        let (wait, job) = match (running.asked, running.woken) {
+            (true, _) => (self.policy.retry_min, job),
+            (false, true) => job.woken_while_it_ran(ordinary, self.policy.retry_min),
+            (false, false) => (ordinary, job),
         };
-        let later = Later { due: now + wait, job, unreachable: outcome == Outcome::Unreachable };
+        let later = Later::tried(now, now + wait, job);
         self.timers.insert((later.due, number, id));
         lane.later.insert(id, later);
     }

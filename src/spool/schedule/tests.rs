@@ -1,5 +1,7 @@
 //! The schedule under every order of events.
 
+mod wakes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -66,7 +68,7 @@ fn a_lost_destination_is_asked_less_and_less_and_drained_when_it_is_back() {
         now = schedule.next_due().unwrap().max(now + 1);
     }
     assert!((100..160).contains(&probes.len()), "{probes:?}");
-    schedule.wake(&lane);
+    schedule.wake(now, &lane);
     assert_eq!(begin_all(&mut schedule, now).len(), Policy::default().per_destination);
     let waiting = schedule.lanes()[0].later;
     assert_eq!(waiting, 0, "who failed because of the destination is ready at once");
@@ -205,8 +207,8 @@ proptest! {
                     }
                 }
                 Event::Done(..) => {}
-                Event::Wake(None) => schedule.wake_all(),
-                Event::Wake(Some(lane)) => schedule.wake(&lanes[usize::from(lane)]),
+                Event::Wake(None) => schedule.wake_all(now),
+                Event::Wake(Some(lane)) => schedule.wake(now, &lanes[usize::from(lane)]),
                 Event::WakeMessage(n) => {
                     schedule.wake_message(id(n));
                     running.iter_mut().filter(|(job, _)| job.0 == id(n)).for_each(|(_, of)| of.1 = true);
@@ -258,7 +260,7 @@ fn what_was_queued_a_moment_ago_waits_whatever_comes_back() {
     let lane = backend("a");
     schedule.add_later(id(1), &lane, 0, 1_000);
     schedule.add_later(id(2), &lane, 1, 60_000);
-    schedule.wake_all();
+    schedule.wake_all(10);
     assert_eq!(schedule.next(10), Some(Decision::Try(id(2), lane.clone())), "it was tried before");
     assert_eq!(schedule.next(10), None);
     assert_eq!(schedule.next_due(), Some(1_000));
@@ -366,8 +368,8 @@ fn mail_that_reaches_a_destination_opens_the_way_for_what_waits() {
         schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
     }
     assert!(begin_all(&mut schedule, BORN + 1).is_empty());
-    schedule.reached(&backend("b"));
+    schedule.reached(BORN + 1, &backend("b"));
     assert!(begin_all(&mut schedule, BORN + 1).is_empty());
-    schedule.reached(&lane);
+    schedule.reached(BORN + 1, &lane);
     assert_eq!(begin_all(&mut schedule, BORN + 1).len(), 8);
 }

@@ -188,6 +188,27 @@ async fn a_destination_that_is_back_is_drained_at_once_the_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_backend_defers_is_not_tried_at_each_return_of_the_master_and_yet_soon_after() {
+    let servers = Servers::new();
+    servers.place("user.a", "be1");
+    servers.say("be1", 452, [4, 2, 2]);
+    let (spool, _disk) = open(&servers, small());
+    queue(&spool, envelope(&["a"])).await;
+    eventually("a first attempt", || !servers.tried().is_empty()).await;
+    // More than the wakes that are heard at once, and each after an attempt.
+    let until = tokio::time::Instant::now() + Duration::from_secs(5);
+    while tokio::time::Instant::now() < until {
+        spool.wake(Wake::All);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let tried = servers.tried().len();
+    assert!((2..=8).contains(&tried), "{tried} attempts");
+    servers.be_well();
+    // A wake that was held back is heard yet; without one it would take half a minute.
+    empty(&spool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mailbox_that_moved_is_followed_at_once() {
     let servers = Servers::new();
     servers.place("user.a", "be1");
