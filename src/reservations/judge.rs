@@ -23,7 +23,8 @@ pub(super) struct Seen {
     pub(super) home: Answer,
     /// Of the others that do not deny the name. Nobody asks them but where `home` denies it.
     pub(super) elsewhere: Vec<Answer>,
-    /// It is so old that a person would take it off.
+    /// It is so old that a person would take it off, and nothing about it is in doubt. A mailbox that is there may be
+    /// revived all the same: a write that the master carries out late is put right when it appears (rule 7).
     pub(super) old: bool,
 }
 

@@ -17,8 +17,6 @@ use crate::net::clock::unix;
 pub(super) enum Unsure {
     #[error("they may be in use")]
     Undecided,
-    #[error("in doubt for a day: the master never answered a write of it, and may yet carry it out")]
-    InDoubt,
     #[error("in conflict: a person decides")]
     Conflict,
     #[error("{}", .0.text())]
@@ -59,9 +57,6 @@ impl Look<'_> {
     async fn at_one(&mut self, name: MailboxName) -> Result<Option<Seen>, Unsure> {
         let reserved = self.namespace.versioned(&name)?.filter(|(entry, _)| !entry.is_active());
         let Some((entry, version)) = reserved else { return Ok(None) };
-        if self.namespace.is_in_doubt(&name) {
-            return Err(Unsure::InDoubt);
-        }
         if self.namespace.snapshot()?.conflict(&name).map_err(Unreadable::from)?.is_some() {
             return Err(Unsure::Conflict);
         }
@@ -71,7 +66,9 @@ impl Look<'_> {
         let mut old = false;
         if home == Answer::Denies {
             let list = self.namespace.snapshot()?;
-            old = list.ages().at_least(version, unix()) >= self.nobodys.as_secs();
+            // What the master may yet carry out would be there again.
+            old = list.ages().at_least(version, unix()) >= self.nobodys.as_secs()
+                && !self.namespace.is_in_doubt(&name);
             proved(&list, &name, &server, |_| true, self.round, self.backends).await?;
             drop(list);
             // Whoever cannot be asked may hold it: then there is no verdict.

@@ -108,11 +108,12 @@ fn holds(names: &[&str]) -> Answers {
     answers
 }
 
-/// What is wrong with a name before anybody is asked.
+/// What is special about the names before anybody is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wrong {
+enum Special {
     Nothing,
-    InDoubt,
+    Old,
+    OldAndInDoubt,
     InConflict,
 }
 
@@ -120,15 +121,15 @@ const CONTROL: &str = "user.control";
 
 /// One look at a user who was to be moved from be1 to be2, and what follows from it.
 async fn looked(user: &str, be1: Answers, be2: Answers) -> Result<Vec<Verdict>, Unsure> {
-    looked_at(user, be1, be2, Wrong::Nothing).await
+    looked_at(user, be1, be2, Special::Nothing).await
 }
 
-async fn looked_at(user: &str, be1: Answers, be2: Answers, wrong: Wrong) -> Result<Vec<Verdict>, Unsure> {
+async fn looked_at(user: &str, be1: Answers, be2: Answers, special: Special) -> Result<Vec<Verdict>, Unsure> {
     let sub = format!("{user}.sub");
     let names = [(user, "be1!default"), (sub.as_str(), "be1!default")];
     let list = List::of(&[(CONTROL, "be1!default")]).await.reserving(&names).await;
-    let list = if wrong == Wrong::InDoubt { list.doubted() } else { list };
-    if wrong == Wrong::InConflict {
+    let list = if special == Special::OldAndInDoubt { list.doubted() } else { list };
+    if special == Special::InConflict {
         let name = MailboxName::new(sub.as_bytes()).unwrap();
         let conflict = Conflict { name, base: None, theirs: None, ours: None, at_unix: 1 };
         list.store.commit(vec![Change::Conflict(conflict)]).await.unwrap();
@@ -151,7 +152,10 @@ async fn looked_at(user: &str, be1: Answers, be2: Answers, wrong: Wrong) -> Resu
         backends: &backends,
         round: &mut round,
         servers: &servers,
-        nobodys: Duration::from_secs(3600),
+        nobodys: match special {
+            Special::Old | Special::OldAndInDoubt => Duration::ZERO,
+            Special::Nothing | Special::InConflict => Duration::from_secs(3600),
+        },
     };
     let names = names.map(|(name, _)| MailboxName::new(name.as_bytes()).unwrap());
     Ok(judge(&look.at(names.to_vec()).await?))
@@ -208,12 +212,22 @@ async fn who_is_off_the_source_is_where_the_destination_has_him() {
 }
 
 #[tokio::test]
-async fn what_is_in_doubt_or_in_conflict_is_not_judged() {
+async fn what_is_in_conflict_is_not_judged() {
     let here = holds(&[CONTROL, "user.u001", "user.u001.sub"]);
-    let outcome = looked_at("user.u001", here.clone(), Answers::new(), Wrong::InDoubt).await;
-    assert!(matches!(outcome, Err(Unsure::InDoubt)), "{outcome:?}");
-    let outcome = looked_at("user.u001", here, Answers::new(), Wrong::InConflict).await;
+    let outcome = looked_at("user.u001", here, Answers::new(), Special::InConflict).await;
     assert!(matches!(outcome, Err(Unsure::Conflict)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_may_come_but_not_go() {
+    let nowhere = holds(&[CONTROL]);
+    let old = looked_at("user.u001", nowhere.clone(), Answers::new(), Special::Old).await.unwrap();
+    assert_eq!(old, [Verdict::Forget, Verdict::Forget]);
+    let doubted = looked_at("user.u001", nowhere, Answers::new(), Special::OldAndInDoubt).await.unwrap();
+    assert_eq!(doubted, [Verdict::Wait, Verdict::Wait]);
+    let here = holds(&[CONTROL, "user.u001", "user.u001.sub"]);
+    let doubted = looked_at("user.u001", here, Answers::new(), Special::OldAndInDoubt).await.unwrap();
+    assert_eq!(doubted, [revived("be1", "bob\tlrs\t"), revived("be1", "bob\tlrs\t")]);
 }
 
 #[tokio::test]

@@ -71,3 +71,22 @@ fn rule_12_nor_where_another_has_taken_the_name() {
         assert_eq!(world.ask(revive(version)), Outcome::Refused(Refusal::Changed), "{state:?}");
     }
 }
+
+#[test]
+fn a_deactivate_that_the_master_carries_out_late_is_put_right() {
+    let mut list = List::new();
+    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
+    let mut world = World::new(Policy::default(), list);
+    world.settle();
+    let Write::Activate { name, location, .. } = activate("user.a", "be1!default") else { unreachable!() };
+    world.call(Write::Deactivate { name: name.clone(), location });
+    world.lose_one(0); // hung, given up, decided here
+    while world.commit_one() {}
+    let version = world.store.version(&name).unwrap().unwrap();
+    assert_eq!(world.ask(revive(version)), Outcome::Done);
+    world.quiet();
+    assert!(world.wake_zombie(0), "and now the master deactivates it");
+    assert!(world.theirs("user.a").is_some_and(|held| !held.is_active()));
+    world.quiet();
+    assert_eq!(world.theirs("user.a"), Some(&active("be1!default", ALICE)));
+}
