@@ -11,7 +11,6 @@ mod tests;
 mod unconfirmed;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -173,9 +172,11 @@ impl Watch {
         if held {
             return Err(Kept::Held);
         }
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let origin = Origin { identity: "ravenry".into(), peer, session: None };
-        match self.namespace.write(origin, Write::Forget { name: name.clone(), version }).await {
+        match self
+            .namespace
+            .write(Origin::own("ravenry"), Write::Forget { name: name.clone(), version })
+            .await
+        {
             Outcome::Done => Ok(entry),
             Outcome::Refused(refusal) => Err(Kept::Refused(refusal)),
             Outcome::Unavailable => Err(Kept::Undecided),

@@ -16,7 +16,6 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,12 +149,7 @@ impl Review {
                 ),
             };
             let (name, effect) = (write.name().clone(), write.effect());
-            let origin = Origin {
-                identity: "ravenry".into(),
-                peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                session: None,
-            };
-            match self.namespace.write(origin, write).await {
+            match self.namespace.write(Origin::own("ravenry"), write).await {
                 Outcome::Done => {
                     let location = effect.map(|entry| entry.location.to_string());
                     tracing::info!(%name, ?location, "{what}");

@@ -32,8 +32,8 @@ pub(crate) fn decide(write: &Write, held: Option<&Entry>) -> Result<Option<Entry
             Some(held) if !held.is_active() => Err(Refusal::NotActive),
             Some(_) => Ok(write.effect()),
         },
-        // A DELETE of an unknown name crashes Cyrus; a NO would fail a user's RENAME. It is gone: OK.
         (Write::Revive { .. }, Some(held)) if held.is_active() => Err(Refusal::Changed),
+        // A DELETE of an unknown name crashes Cyrus; a NO would fail a user's RENAME. It is gone: OK.
         (Write::Reserve { .. } | Write::Activate { .. }, None)
         | (Write::Revive { .. }, _)
         | (Write::Delete { .. } | Write::Forget { .. }, _) => Ok(write.effect()),

@@ -1,6 +1,6 @@
 //! A change to the list as a backend asks for it, and the answers it may get.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::list::{Acl, Entry, Location, MailboxName};
@@ -104,6 +104,13 @@ pub struct Origin {
     pub peer: SocketAddr,
     /// Set on a connection that carries one operation of a backend, to be taken back if it comes to nothing.
     pub session: Option<SessionId>,
+}
+
+impl Origin {
+    /// Of a write that nobody's connection asked for: Ravenry itself does, or a person at its desk.
+    pub(crate) fn own(identity: &str) -> Self {
+        Self { identity: identity.into(), peer: (Ipv4Addr::LOCALHOST, 0).into(), session: None }
+    }
 }
 
 /// Numbers the connections that carry an operation of a backend each.

@@ -1,7 +1,6 @@
 //! The list, and what backends hold: one backend's names in memory at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,9 +234,7 @@ impl Audit<'_> {
     }
 
     async fn write(&self, write: Write) -> Result<(), String> {
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        match self.desk.authority.write(Origin { identity: "audit".into(), peer, session: None }, write).await
-        {
+        match self.desk.authority.write(Origin::own("audit"), write).await {
             Outcome::Done => Ok(()),
             Outcome::Refused(refusal) => Err(refusal.text().to_owned()),
             Outcome::Unavailable => Err("it was written meanwhile, or cannot be written now".into()),

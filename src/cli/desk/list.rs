@@ -1,7 +1,6 @@
 //! The list itself: one name, all of it into a file, another one in.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -206,8 +205,7 @@ async fn blocking<T: Send + 'static>(
 
 /// Gives names to the murder, the way a backend does: whoever decides now decides about them.
 async fn add(desk: &Desk, steps: Vec<PlanStep>, replies: &Replies) -> Result<(), String> {
-    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let origin = Origin { identity: "operator".into(), peer, session: None };
+    let origin = Origin::own("operator");
     let (total, mut done) = (steps.len() as u64, 0);
     let mut writes = steps.into_iter().filter_map(|PlanStep { name, after, .. }| {
         let Entry { location, state } = after?;

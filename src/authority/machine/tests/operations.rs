@@ -1,23 +1,10 @@
 //! Operations of backends that come to nothing, told step by step.
 
-use super::super::{Policy, State};
-use super::steps::{ALICE, activate, delete, done, held, reserve};
-use super::world::{List, World, active, at, name};
+use super::super::State;
+use super::steps::{ALICE, activate, delete, done, held, reserve, world};
+use super::world::{World, active, at, name};
 use crate::authority::write::Write;
 use crate::list::{Acl, Entry};
-
-/// A world in which `user.a` is at be1, following or standing in.
-fn world(state: State) -> World {
-    let mut list = List::new();
-    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
-    let mut world = World::new(Policy::default(), list);
-    world.settle();
-    if state == State::StandingIn {
-        world.master_dies();
-    }
-    assert_eq!(world.machine.state(), state);
-    world
-}
 
 /// Lets everything come to its end, and the master agree.
 fn rest(world: &mut World) {

@@ -1,8 +1,8 @@
 //! A reservation that its backend turned out to hold is a mailbox again, unless somebody wrote it since.
 
-use super::super::{Policy, State};
-use super::steps::{ALICE, activate, delete, done, held, reserve};
-use super::world::{List, World, active};
+use super::super::State;
+use super::steps::{ALICE, activate, delete, done, held, reserve, world};
+use super::world::{World, active};
 use crate::authority::facts::Facts as _;
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::{Acl, Entry, MailboxName};
@@ -10,14 +10,7 @@ use crate::rules::{Rule, without};
 
 /// A mailbox that is deactivated at its server, and the version of that.
 fn deactivated(state: State) -> (World, u64) {
-    let mut list = List::new();
-    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
-    let mut world = World::new(Policy::default(), list);
-    world.settle();
-    if state == State::StandingIn {
-        world.master_dies();
-    }
-    assert_eq!(world.machine.state(), state);
+    let mut world = world(state);
     let Write::Activate { name, location, .. } = activate("user.a", "be1!default") else { unreachable!() };
     done(&mut world, Write::Deactivate { name: name.clone(), location });
     let version = world.store.version(&name).unwrap().unwrap();
@@ -74,10 +67,7 @@ fn rule_12_nor_where_another_has_taken_the_name() {
 
 #[test]
 fn a_deactivate_that_the_master_carries_out_late_is_put_right() {
-    let mut list = List::new();
-    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
-    let mut world = World::new(Policy::default(), list);
-    world.settle();
+    let mut world = world(State::Following);
     let Write::Activate { name, location, .. } = activate("user.a", "be1!default") else { unreachable!() };
     world.call(Write::Deactivate { name: name.clone(), location });
     world.lose_one(0); // hung, given up, decided here

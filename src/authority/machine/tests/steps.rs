@@ -1,10 +1,24 @@
 //! The steps of an operation, one after the other.
 
-use super::world::{World, at, name};
+use super::super::{Policy, State};
+use super::world::{List, World, active, at, name};
 use crate::authority::write::{Outcome, Write};
 use crate::list::{Acl, Entry};
 
 pub(super) const ALICE: &str = "alice\tlrs";
+
+/// A world in which `user.a` is at be1, following or standing in.
+pub(super) fn world(state: State) -> World {
+    let mut list = List::new();
+    list.insert(b"user.a".to_vec(), active("be1!default", ALICE));
+    let mut world = World::new(Policy::default(), list);
+    world.settle();
+    if state == State::StandingIn {
+        world.master_dies();
+    }
+    assert_eq!(world.machine.state(), state);
+    world
+}
 
 /// Asks within one operation, and has it done.
 pub(super) fn done(world: &mut World, write: Write) {
