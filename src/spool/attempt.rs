@@ -91,7 +91,7 @@ impl Courier {
         now: u64,
         handle: &Weak<Handle>,
     ) -> Done {
-        let Some(handle) = handle.upgrade() else { return Outcome::Deferred.into() };
+        let Some(handle) = handle.upgrade() else { return Outcome::Untried.into() };
         let spool = Spool { handle };
         let reading = {
             let shared = spool.handle.shared.clone();
@@ -99,18 +99,18 @@ impl Courier {
         };
         let (message, text) = match reading.await.unwrap_or(Err(SpoolError::Closed)) {
             Ok(read) => read,
-            Err(SpoolError::NotFound(_)) => return Outcome::Settled.into(),
+            Err(SpoolError::NotFound(_)) => return Outcome::Gone.into(),
             Err(SpoolError::Damaged(why)) => {
                 let kept = spool.change(id, Change::Damaged(why)).await;
-                return if kept.is_ok() { Outcome::Settled } else { Outcome::Deferred }.into();
+                return if kept.is_ok() { Outcome::Gone } else { Outcome::Untried }.into();
             }
             Err(error) => {
                 tracing::warn!(%id, %error, "a queued message cannot be read now");
-                return Outcome::Deferred.into();
+                return Outcome::Untried.into();
             }
         };
         if message.progress.held {
-            return Outcome::Settled.into();
+            return Outcome::Gone.into();
         }
         let (mine, others): (Vec<_>, Vec<_>) =
             Self::waiting(&message).partition(|at| self.destination_of(&message, *at) == *destination);
@@ -118,7 +118,7 @@ impl Courier {
             others.into_iter().map(|at| self.destination_of(&message, at)).collect::<BTreeSet<_>>();
         let elsewhere = elsewhere.into_iter().map(|to| (to, message.progress.attempts)).collect();
         if mine.is_empty() {
-            return Done { outcome: Outcome::Settled, elsewhere };
+            return Done { outcome: Outcome::Gone, elsewhere };
         }
         let verdicts = match expired {
             true => vec![Verdict::Deferred(no_way(destination)); mine.len()],
@@ -137,6 +137,11 @@ impl Courier {
         }
         match spool.change(id, Change::Fates { fates, attempt_unix_ms }).await {
             Ok(_) => {}
+            // The writer never heard of it. What was delivered is delivered once more: harmless, it has a Message-ID.
+            Err(error @ SpoolError::Busy) => {
+                tracing::warn!(%id, %error, "what became of a message is not known to the queue: it is tried again");
+                return Done { outcome: Outcome::Deferred, elsewhere };
+            }
             // It is remembered, and written down when the disk takes it.
             Err(error) => tracing::warn!(%id, %error, "what became of a message is not durable yet"),
         }

@@ -145,6 +145,9 @@ const WAITING_CALLS: usize = 16_384;
 /// Bytes that may wait for the disk, in units of [`UNIT`].
 const WAITING_UNITS: usize = 64 << 10;
 const UNIT: usize = 1 << 10;
+/// Units of the smallest message: so few that what became of messages always finds a place among the calls.
+const LEAST_UNITS: usize = 8;
+const _: () = assert!(WAITING_UNITS / LEAST_UNITS + attempt::SETTLING < WAITING_CALLS);
 /// How long a call waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -256,7 +259,7 @@ impl Spool {
     async fn put(&self, envelope: Envelope, body: Body) -> Result<QueueId, SpoolError> {
         let shared = &self.handle.shared;
         let id = shared.next_id();
-        let weight = usize::try_from(body.len().min(MAX_INLINE)).unwrap_or_default() / UNIT + 1;
+        let weight = usize::try_from(body.len().min(MAX_INLINE)).unwrap_or_default() / UNIT + LEAST_UNITS;
         let turn = self.handle.turns.clone().acquire_many_owned(u32::try_from(weight).unwrap_or(1));
         let turn = tokio::time::timeout(TURN, turn).await.map_err(|_| SpoolError::Busy)?;
         let turn = turn.map_err(|_| SpoolError::Closed)?;

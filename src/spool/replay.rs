@@ -130,7 +130,7 @@ impl Replay {
             Ok((task, done)) => (task, done),
             Err(error) => {
                 tracing::error!(%error, "an attempt to deliver ended badly");
-                (error.id(), Outcome::Deferred.into())
+                (error.id(), Outcome::Untried.into())
             }
         };
         if let Some((id, destination)) = self.running.remove(&task) {

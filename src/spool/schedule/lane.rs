@@ -104,8 +104,8 @@ enum Breaker {
     Closed { failed: Vec<QueueId> },
     /// Nothing is tried until then.
     Open { until: u64, failures: u32 },
-    /// One message is being tried.
-    Probing { failures: u32 },
+    /// This message is being tried.
+    Probing { by: QueueId, failures: u32 },
 }
 
 const CLOSED: Breaker = Breaker::Closed { failed: Vec::new() };
@@ -167,7 +167,7 @@ impl Lane {
         let (id, job) = if newest { self.ready.pop_last() } else { self.ready.pop_first() }?;
         self.begun = self.begun.wrapping_add(1);
         if let Some(failures) = probing {
-            self.breaker = Breaker::Probing { failures };
+            self.breaker = Breaker::Probing { by: id, failures };
         }
         self.running.insert(id, Running { job, ..Running::default() });
         Some((id, None))
@@ -175,6 +175,9 @@ impl Lane {
 
     /// What an attempt makes of a job that goes on.
     pub(super) fn after(&self, job: Job, outcome: Outcome) -> Job {
+        if outcome.answered().is_none() {
+            return Job { attempts: job.attempts.saturating_add(1), ..job };
+        }
         let next = Job { wakes: job.wakes, ..Job::new(job.attempts.saturating_add(1)) };
         if outcome != Outcome::Unreachable {
             return next;
@@ -213,21 +216,30 @@ impl Lane {
         policy: &Policy,
         random: &mut fastrand::Rng,
     ) -> bool {
-        if outcome != Outcome::Unreachable {
+        let Some(answered) = outcome.answered() else {
+            // Another one is to find out what this one was to.
+            if let Breaker::Probing { by, failures } = self.breaker
+                && by == id
+            {
+                self.breaker = Breaker::Open { until: now, failures };
+            }
+            return false;
+        };
+        if answered {
             self.answers = self.answers.checked_add(1).unwrap_or(1);
         }
-        let failures = match (&mut self.breaker, outcome) {
-            (Breaker::Closed { failed }, Outcome::Settled | Outcome::Deferred) => {
+        let failures = match (&mut self.breaker, answered) {
+            (Breaker::Closed { failed }, true) => {
                 failed.clear();
                 return false;
             }
             // An answer to what began before it was opened closes it as well.
-            (_, Outcome::Settled | Outcome::Deferred) => {
+            (_, true) => {
                 self.breaker = CLOSED;
                 return true;
             }
-            (Breaker::Closed { .. }, Outcome::Unreachable) if suspect => return false,
-            (Breaker::Closed { failed }, Outcome::Unreachable) => {
+            (Breaker::Closed { .. }, false) if suspect => return false,
+            (Breaker::Closed { failed }, false) => {
                 if !failed.contains(&id) {
                     failed.push(id);
                 }
@@ -236,8 +248,8 @@ impl Lane {
                 }
                 1
             }
-            (Breaker::Probing { failures }, Outcome::Unreachable) => failures.saturating_add(1),
-            (Breaker::Open { .. }, Outcome::Unreachable) => return false,
+            (Breaker::Probing { failures, .. }, false) => failures.saturating_add(1),
+            (Breaker::Open { .. }, false) => return false,
         };
         let wait = backoff(failures, policy.retry_min, policy.probe_max, random);
         self.breaker = Breaker::Open { until: now + wait, failures };

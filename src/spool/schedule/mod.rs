@@ -73,6 +73,21 @@ pub enum Outcome {
     Deferred,
     /// Nothing was achieved, and the destination was the reason.
     Unreachable,
+    /// Nobody of the job was left to be tried: forgotten, held, or elsewhere now.
+    Gone,
+    /// It could not be tried, for a reason that the destination has no part in.
+    Untried,
+}
+
+impl Outcome {
+    /// Whether the destination answered; `None` if it was not asked.
+    fn answered(self) -> Option<bool> {
+        match self {
+            Self::Settled | Self::Deferred => Some(true),
+            Self::Unreachable => Some(false),
+            Self::Gone | Self::Untried => None,
+        }
+    }
 }
 
 /// What is to be done.
@@ -264,7 +279,7 @@ impl Schedule {
         if running.forgotten {
             return;
         }
-        if outcome == Outcome::Settled {
+        if matches!(outcome, Outcome::Settled | Outcome::Gone) {
             // It was released, or its mailbox moved, after the attempt had read it: what the attempt says is of
             // before that. Where nothing is left to do, another one finds that out at once.
             if running.asked {

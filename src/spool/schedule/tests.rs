@@ -89,6 +89,37 @@ fn the_first_answer_after_an_outage_closes_the_breaker() {
 }
 
 #[test]
+fn a_probe_that_asked_nothing_closes_no_breaker_and_the_next_one_probes() {
+    for outcome in [Outcome::Gone, Outcome::Untried] {
+        let (mut schedule, lane) = (schedule(), backend("a"));
+        (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
+        for n in begin_all(&mut schedule, BORN) {
+            schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
+        }
+        let now = BORN + 1_500;
+        let probe = begin_all(&mut schedule, now);
+        schedule.done(now, id(probe[0]), &lane, outcome);
+        let next = begin_all(&mut schedule, now);
+        assert!(next.len() == 1 && next != probe, "{outcome:?}: {next:?}");
+        schedule.done(now, id(next[0]), &lane, Outcome::Settled);
+        assert_eq!(begin_all(&mut schedule, now).len(), Policy::default().per_destination);
+    }
+}
+
+#[test]
+fn what_could_not_be_tried_still_waits_for_its_destination() {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    schedule.add(id(0), &lane, 0);
+    for outcome in [Outcome::Unreachable, Outcome::Untried] {
+        assert_eq!(begin_all(&mut schedule, BORN), [0]);
+        schedule.done(BORN, id(0), &lane, outcome);
+        assert!(begin_all(&mut schedule, BORN).is_empty());
+        schedule.wake(BORN, &lane);
+    }
+    assert_eq!(begin_all(&mut schedule, BORN), [0], "its destination is back");
+}
+
+#[test]
 fn a_poisonous_message_holds_up_nobody() {
     let (mut schedule, lane) = (schedule(), backend("a"));
     schedule.add(id(0), &lane, 0);
@@ -161,7 +192,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (0..40_u64, 0..3_u8).prop_map(|(n, lane)| Event::Add(n, lane)),
         1 => (0..40_u64).prop_map(Event::Forget),
-        6 => (any::<usize>(), 0..3_u8).prop_map(|(at, outcome)| Event::Done(at, outcome)),
+        6 => (any::<usize>(), 0..5_u8).prop_map(|(at, outcome)| Event::Done(at, outcome)),
         1 => proptest::option::of(0..3_u8).prop_map(Event::Wake),
         1 => (0..40_u64).prop_map(Event::WakeMessage),
         3 => (0..200_000_u64).prop_map(Event::Wait),
@@ -199,10 +230,12 @@ proptest! {
                         _ if expired => Outcome::Settled,
                         0 => Outcome::Settled,
                         1 => Outcome::Deferred,
-                        _ => Outcome::Unreachable,
+                        2 => Outcome::Unreachable,
+                        3 => Outcome::Gone,
+                        _ => Outcome::Untried,
                     };
                     schedule.done(now, job.0, &job.1, outcome);
-                    if outcome == Outcome::Settled && !asked {
+                    if matches!(outcome, Outcome::Settled | Outcome::Gone) && !asked {
                         expected.remove(&job);
                     }
                 }
