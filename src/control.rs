@@ -1,9 +1,11 @@
 //! A positive control (rule 12): a mailbox that a backend must hold. Whoever denies it proves nothing by denying others.
 
+use std::collections::HashSet;
+
 use crate::authority::facts::Unreadable;
 use crate::backends::{BackendError, Backends, Round, Session};
 use crate::list::{Entry, Location, MailboxName};
-use crate::store::{Snapshot, StoreError};
+use crate::store::Snapshot;
 
 /// Why a backend that denies a name is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -18,52 +20,39 @@ pub(crate) enum Unproved {
     Unreadable(#[from] Unreadable),
 }
 
-/// How much of the list is looked through, behind the name and at the beginning.
+/// How much of the list is looked through, behind the name and, where nothing there is held, at the beginning.
 const SEARCHED_BYTES: usize = 1 << 20;
 
 /// So many mailboxes of each part may serve: some are ghosts themselves.
 const OF_EACH: usize = 8;
 
-/// Mailboxes that the list places on the same server, in the order in which they are to be asked for: those near `name`, then those at
-/// the list's beginning. Users' inboxes come first: they are ghosts least of all.
-pub(crate) fn controls(
+/// Asks the server that denied a name for mailboxes that the list places there too, until it holds one: those near `denied`, then
+/// those at the list's beginning. To be asked afterwards and on the same session: had the server lost its list while it
+/// answered, it would deny those too. Only mailboxes that fit are asked for.
+pub(crate) async fn believed(
+    session: &mut Session,
     list: &Snapshot,
-    name: &MailboxName,
+    denied: &MailboxName,
     place: &Location,
     fits: impl Fn(&MailboxName) -> bool,
-) -> Result<Vec<MailboxName>, StoreError> {
-    let mut controls: Vec<MailboxName> = Vec::new();
-    for after in [Some(name), None] {
-        let part = list.chunk(after, SEARCHED_BYTES)?;
-        let suits = |(other, held): &(MailboxName, Entry)| {
-            other != name && held.is_active() && held.location.same_server(place) && fits(other)
-        };
-        let (inboxes, others): (Vec<_>, Vec<_>) =
-            part.into_iter().filter(suits).map(|(other, _)| other).partition(is_inbox);
-        let new = inboxes.into_iter().chain(others).filter(|other| !controls.contains(other)).take(OF_EACH);
-        controls.extend(new.collect::<Vec<_>>());
-    }
-    Ok(controls)
-}
-
-/// `user.alice`, in a domain or not.
-fn is_inbox(name: &MailboxName) -> bool {
-    let local = name.as_bytes().rsplit(|byte| *byte == b'!').next().unwrap_or_default();
-    local.strip_prefix(b"user.").is_some_and(|user| !user.contains(&b'.'))
-}
-
-/// Whether a server holds one of these at least.
-pub(crate) async fn holds_any(session: &mut Session, controls: &[MailboxName]) -> Result<bool, BackendError> {
-    for control in controls {
-        if session.holds(control).await? {
-            return Ok(true);
+) -> Result<(), Unproved> {
+    let mut asked = HashSet::new();
+    for after in [Some(denied), None] {
+        for control in controls(list, after, place, |other| other != denied && fits(other))? {
+            if asked.contains(&control) {
+                continue;
+            }
+            if session.holds(&control).await? {
+                return Ok(());
+            }
+            asked.insert(control);
         }
     }
-    Ok(false)
+    let server = String::from_utf8_lossy(place.server()).into_owned();
+    Err(if asked.is_empty() { Unproved::NoControl(server) } else { Unproved::Unbelievable(server) })
 }
 
-/// Asks a server that denied a name for a positive control among the mailboxes that fit. To be asked afterwards: had the server
-/// lost its list while it answered, it would deny those too.
+/// As [`believed`], in one of a round's conversations.
 pub(crate) async fn proved(
     list: &Snapshot,
     denied: &MailboxName,
@@ -74,13 +63,33 @@ pub(crate) async fn proved(
 ) -> Result<(), Unproved> {
     let place = Location::new(&[server.as_bytes(), b"!"].concat());
     let place = place.map_err(|error| Unreadable(error.to_string()))?;
-    let controls = controls(list, denied, &place, fits).map_err(Unreadable::from)?;
-    if controls.is_empty() {
-        return Err(Unproved::NoControl(server.to_owned()));
-    }
-    if round.ask(backends, server, async |session| holds_any(session, &controls).await).await? {
-        Ok(())
-    } else {
-        Err(Unproved::Unbelievable(server.to_owned()))
-    }
+    let asked = round.ask(backends, server, async |session| {
+        match believed(session, list, denied, &place, fits).await {
+            Err(Unproved::Backend(error)) => Err(error),
+            answer => Ok(answer),
+        }
+    });
+    asked.await?
+}
+
+/// Some mailboxes behind a name that the list places on the same server, in the order in which they are to be asked for.
+/// Users' inboxes come first: they are ghosts least of all.
+fn controls(
+    list: &Snapshot,
+    after: Option<&MailboxName>,
+    place: &Location,
+    fits: impl Fn(&MailboxName) -> bool,
+) -> Result<Vec<MailboxName>, Unreadable> {
+    let suits = |(other, held): &(MailboxName, Entry)| {
+        held.is_active() && held.location.same_server(place) && fits(other)
+    };
+    let part = list.chunk(after, SEARCHED_BYTES)?.into_iter().filter(suits).map(|(other, _)| other);
+    let (inboxes, others): (Vec<_>, Vec<_>) = part.partition(is_inbox);
+    Ok(inboxes.into_iter().chain(others).take(OF_EACH).collect())
+}
+
+/// `user.alice`, in a domain or not.
+fn is_inbox(name: &MailboxName) -> bool {
+    let local = name.as_bytes().rsplit(|byte| *byte == b'!').next().unwrap_or_default();
+    local.strip_prefix(b"user.").is_some_and(|user| !user.contains(&b'.'))
 }

@@ -22,7 +22,7 @@ use crate::authority::facts::Unreadable;
 use crate::authority::namespace::Namespace;
 use crate::authority::write::{Origin, Outcome, Refusal, Write};
 use crate::backends::{BackendError, Backends, Session};
-use crate::control::{controls, holds_any};
+use crate::control::{Unproved, believed};
 use crate::list::{Entry, MailboxName};
 use crate::net::live::Live;
 use crate::rules::{Rule, kept};
@@ -44,14 +44,12 @@ enum Kept {
     InDoubt,
     #[error("the backend holds it")]
     Held,
-    #[error("no other mailbox of {0} to compare with")]
-    NoControl(String),
-    #[error("{0} denies every mailbox that it must hold: what it says of others proves nothing")]
-    Unbelievable(String),
     #[error("{}", .0.text())]
     Refused(Refusal),
     #[error("that cannot be decided now")]
     Undecided,
+    #[error(transparent)]
+    Unproved(#[from] Unproved),
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error(transparent)]
@@ -63,9 +61,8 @@ impl Kept {
     fn is_of_the_server(&self) -> bool {
         match self {
             Self::NotListed | Self::InDoubt | Self::Held => false,
-            Self::NoControl(_) | Self::Unbelievable(_) | Self::Backend(_) => true,
             Self::Refused(why) => *why == Refusal::TooMany,
-            Self::Undecided | Self::Unreadable(_) => true,
+            Self::Unproved(_) | Self::Backend(_) | Self::Undecided | Self::Unreadable(_) => true,
         }
     }
 }
@@ -149,28 +146,25 @@ impl Watch {
             return Err(Kept::InDoubt);
         }
         let server = String::from_utf8_lossy(entry.location.server()).into_owned();
-        let list = self.namespace.snapshot()?;
-        // A mailbox below the ghost may be about to go with it.
-        let below = |other: &MailboxName| other.as_bytes().starts_with(name.as_bytes());
-        let controls =
-            controls(&list, name, &entry.location, |other| !below(other)).map_err(Unreadable::from)?;
-        drop(list);
-        if controls.is_empty() {
-            return Err(Kept::NoControl(server));
-        }
         let mut session = match self.sessions.remove(&server) {
             Some((session, since)) if since.elapsed() < KEPT => session,
             _ => self.backends.get().open(&server).await?,
         };
-        let held = session.holds(name).await?;
-        // Asked afterwards: had the backend lost its list while it answered, it would deny those too.
-        let believable = holds_any(&mut session, &controls).await?;
-        self.sessions.insert(server.clone(), (session, Instant::now()));
-        if kept(Rule::NoRemovalOnStaleEvidence) && !believable {
-            return Err(Kept::Unbelievable(server));
-        }
-        if held {
+        if session.holds(name).await? {
+            self.sessions.insert(server, (session, Instant::now()));
             return Err(Kept::Held);
+        }
+        let list = self.namespace.snapshot()?;
+        // A mailbox below the ghost may be about to go with it.
+        let fits = |other: &MailboxName| !other.as_bytes().starts_with(name.as_bytes());
+        let proved = believed(&mut session, &list, name, &entry.location, fits).await;
+        drop(list);
+        if !matches!(proved, Err(Unproved::Backend(_))) {
+            self.sessions.insert(server, (session, Instant::now()));
+        }
+        match proved {
+            Err(Unproved::Unbelievable(_)) if !kept(Rule::NoRemovalOnStaleEvidence) => {}
+            proved => proved?,
         }
         match self
             .namespace

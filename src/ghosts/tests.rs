@@ -120,7 +120,10 @@ async fn rule_12_a_backend_that_denies_what_it_must_hold_is_not_believed() {
     // It came up with an empty list; or it loses its list while it is asked, so that the first denial was a true one.
     for (names, loses_it) in [(&[][..], false), (&[NEIGHBOUR], true)] {
         let (outcome, told) = listed(Holds { names, loses_it }).await;
-        assert!(matches!(&outcome, Err(Kept::Unbelievable(server)) if server == "be1"), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Err(Kept::Unproved(Unproved::Unbelievable(server))) if server == "be1"),
+            "{outcome:?}"
+        );
         assert_eq!(told, []);
     }
 }
@@ -139,7 +142,10 @@ async fn rule_12_what_there_is_nothing_to_compare_with_stays() {
     let alone = [(GHOST, "be1!default"), (below.as_str(), "be1!default"), ("user.carol", "be2!default")];
     let at = backend(Holds { names: &[], loses_it: false }).await;
     let (outcome, told) = suspected(List::of(&alone).await, at).await;
-    assert!(matches!(&outcome, Err(Kept::NoControl(server)) if server == "be1"), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Err(Kept::Unproved(Unproved::NoControl(server))) if server == "be1"),
+        "{outcome:?}"
+    );
     assert_eq!(told, []);
 }
 
