@@ -100,6 +100,9 @@ enum Chore {
         /// So many at a time, each in a murder of its own.
         #[arg(long, default_value_t = 1)]
         lanes: usize,
+        /// Put nothing on record.
+        #[arg(long)]
+        unrecorded: bool,
         /// Run nothing: only write the page from the results that are on record.
         #[arg(long)]
         page: bool,
@@ -161,8 +164,9 @@ async fn main() -> Result<ExitCode> {
             return if dry_run { print(&schedule) } else { chaos(&schedule).await };
         }
         Chore::Matrix { page: true, .. } => matrix::write_page(&matrix::read()?)?,
-        Chore::Matrix { suite, story, lanes, page: false } => {
-            let choice = matrix::Choice { suites: or_all(suite), stories: story, lanes };
+        Chore::Matrix { suite, story, lanes, unrecorded, page: false } => {
+            let suites = or_all(suite);
+            let choice = matrix::Choice { suites, stories: story, lanes, record: !unrecorded };
             let failed = matrix::run(&choice).await?;
             eprintln!("matrix: {failed} tests failed");
             return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -20,8 +20,11 @@ use crate::relay::Relay;
 /// How long Ravenry may take to learn a small list.
 const LEARNING: Duration = Duration::from_secs(30);
 
-/// How long a murder may take to come to rest at a story's end: a frontend that was away may take its list anew.
+/// How long a murder may take to come to rest: a frontend that was away may take its list anew.
 const AT_REST: Duration = Duration::from_secs(60);
+
+/// How long a murder may take until it agrees at a story's end: a hundred thousand names are read from everybody, on a busy machine.
+const AGREED: Duration = Duration::from_secs(300);
 
 /// A configuration for mail clients: Ravenry listens where [`Stage::imap`] says, in front of both frontends.
 pub const IMAP: &str = "[imap]\nlisten = [\"{gateway}:1143\"]\nfrontends = [\"{fe1}:143\", \"{fe2}:143\"]\n\
@@ -146,7 +149,7 @@ impl Stage {
     /// [`Stage::stop`] of a story at whose end something differs that it made so itself.
     pub async fn stop_but_for(self, expected: impl Fn(&Difference) -> bool) -> Result<()> {
         let agreement = self.agreement().await.context("the story ends without a master")?;
-        agreement.reached_but_for(AT_REST, expected).await.context("at the story's end")?;
+        agreement.reached_but_for(AGREED, expected).await.context("at the story's end")?;
         self.dismiss().await
     }
 

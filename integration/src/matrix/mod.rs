@@ -24,6 +24,8 @@ pub struct Choice {
     pub stories: Vec<String>,
     /// So many at a time, each in a murder of its own.
     pub lanes: usize,
+    /// Whether the results are put on record, and the page is written anew.
+    pub record: bool,
 }
 
 /// The results on record.
@@ -36,8 +38,8 @@ fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md")
 }
 
-/// Runs what is chosen, and after each story records its result and writes the page anew. Returns how many tests failed, or
-/// came to no result.
+/// Runs what is chosen, and shows what those said that failed. After each story its result is recorded and the page written
+/// anew, where that is wanted. Returns how many tests failed, or came to no result.
 pub async fn run(choice: &Choice) -> Result<usize> {
     let mut results = read()?;
     let stories = runner::stories(&choice.stories)?;
@@ -61,11 +63,19 @@ pub async fn run(choice: &Choice) -> Result<usize> {
             // What came to no result leaves the last one on record.
             Err(error) => {
                 eprintln!("matrix: {story} on {suite}: {error:#}");
+                runner::show(suite, story);
                 failed += 1;
                 continue;
             }
         };
-        failed += outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Failed).count();
+        let failures = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Failed).count();
+        if failures > 0 {
+            runner::show(suite, story);
+        }
+        failed += failures;
+        if !choice.record {
+            continue;
+        }
         results.replace(story, suite, &version, &runner::today().await?, &outcomes);
         std::fs::write(record(), results.to_string())?;
         write_page(&results)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
@@ -13,6 +13,8 @@ use crate::murder::{Suite, ensure_image};
 
 /// The longest story takes a tenth of it.
 const STORY: Duration = Duration::from_secs(45 * 60);
+/// What takes minutes begins first, so that it does not end last.
+const LONG: [&str; 3] = ["hundred_thousand", "left_over", "moves"];
 const QUICK: Duration = Duration::from_secs(60);
 
 /// A file of tests.
@@ -35,7 +37,7 @@ pub(super) fn stories(names: &[String]) -> Result<Vec<Story>> {
             stories.push(Story { name, by_release });
         }
     }
-    stories.sort_by(|a, b| a.name.cmp(&b.name));
+    stories.sort_by_key(|story| (!LONG.contains(&story.name.as_str()), story.name.clone()));
     for name in names {
         ensure!(stories.iter().any(|story| story.name == *name), "there is no story {name}");
     }
@@ -65,39 +67,48 @@ async fn asked(program: &str, words: &[&str]) -> Result<String> {
     .await
 }
 
+/// The project.
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where a story's `out` and `err` are kept.
+fn log(suite: Suite, story: &str, what: &str) -> PathBuf {
+    top().join("target/matrix").join(format!("{story}-{suite}.{what}"))
+}
+
+/// Shows what a story said when it was run last.
+pub(super) fn show(suite: Suite, story: &str) {
+    for what in ["out", "err"] {
+        let said = std::fs::read(log(suite, story, what)).unwrap_or_default();
+        eprintln!("{}", String::from_utf8_lossy(&said));
+    }
+}
+
 /// Runs a story; what it said is kept in `target/matrix`.
 pub(super) async fn run(suite: Suite, story: &str, lanes: usize) -> Result<Vec<(String, Outcome)>> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let logs = top.join("target/matrix");
-    std::fs::create_dir_all(&logs)?;
-    let log = |what: &str| -> PathBuf { logs.join(format!("{story}-{suite}.{what}")) };
-    eprintln!("matrix: {story} on {suite}");
+    std::fs::create_dir_all(top().join("target/matrix"))?;
+    let (out, err) = (log(suite, story, "out"), log(suite, story, "err"));
+    let started = Instant::now();
     within(STORY, format!("{story} on {suite}"), async {
         let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-            .args([
-                "test",
-                "--locked",
-                "-p",
-                "ravenry-integration",
-                "--test",
-                story,
-                "--",
-                "--test-threads=1",
-            ])
-            .current_dir(&top)
+            // The whole workspace: a package alone has other features of its dependencies, and builds all of them anew.
+            .args(["test", "--workspace", "--locked", "--test", story, "--", "--test-threads=1"])
+            .current_dir(top())
             .env("MURDER_SUITE", suite.name())
             .env("RAVENRY_MURDERS", lanes.to_string())
             .stdin(Stdio::null())
-            .stdout(std::fs::File::create(log("out"))?)
-            .stderr(std::fs::File::create(log("err"))?)
+            .stdout(std::fs::File::create(&out)?)
+            .stderr(std::fs::File::create(&err)?)
             .kill_on_drop(true)
             .status()
             .await?;
-        let outcomes = outcomes(&std::fs::read_to_string(log("out"))?);
+        let outcomes = outcomes(&std::fs::read_to_string(&out)?);
         let all_passed = outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Passed);
-        ensure!(!outcomes.is_empty() && status.success() == all_passed, "see {}", log("err").display());
+        ensure!(!outcomes.is_empty() && status.success() == all_passed, "see {}", err.display());
+        let seconds = started.elapsed().as_secs();
         for (test, outcome) in &outcomes {
-            eprintln!("matrix: {story} on {suite}: {test} {outcome:?}");
+            eprintln!("matrix: {story} on {suite}: {test} {outcome:?}, story {seconds} s");
         }
         Ok(outcomes)
     })

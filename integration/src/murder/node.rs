@@ -25,6 +25,9 @@ use crate::identity::Identity;
 /// Enough for any one thing that a node is asked to do on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Volumes: what Cyrus writes lies outside the engine's layers, which are slow where each file goes by way of a process (fuse-overlayfs).
+const STATE: [&str; 3] = ["/var/lib/cyrus", "/var/spool/cyrus", "/run/cyrus"];
+
 /// Where the master's, a frontend's or a backend's list is kept.
 const LIST: &str = "/var/lib/cyrus/mailboxes.db";
 
@@ -70,6 +73,7 @@ impl Node {
             hostname: Some(self.server()),
             env: Some(environment.iter().map(|(key, value)| format!("{key}={value}")).collect()),
             labels: Some(labels.clone()),
+            volumes: Some(STATE.map(str::to_owned).to_vec()),
             host_config: Some(HostConfig {
                 extra_hosts: Some(hosts.to_vec()),
                 binds: Some(binds.to_vec()),
