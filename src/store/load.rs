@@ -36,7 +36,7 @@ impl Loader {
     /// finished.
     pub async fn put(&mut self, entries: Vec<(MailboxName, Entry)>) -> Result<(), StoreError> {
         for (_, entry) in &entries {
-            super::check_entry(entry)?;
+            super::bounds::check_entry(entry)?;
         }
         let id = self.id;
         self.store.request(Work::PutLoad { id, entries })?.await?;

@@ -61,6 +61,7 @@
 mod ages;
 mod backup;
 mod batch;
+mod bounds;
 mod change;
 mod codec;
 mod disk;
@@ -71,12 +72,14 @@ mod hot;
 mod load;
 mod lock;
 mod log;
+mod options;
 mod records;
 mod rekey;
 mod schema;
 mod servers;
 mod shared;
 mod snapshot;
+mod stats;
 mod stream;
 mod underway;
 mod writer;
@@ -87,13 +90,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use redb::{Database, ReadableTableMetadata, StorageBackend, backends::FileBackend};
 use tokio::sync::oneshot;
 
-use crate::list::{Entry, EntryState, MailboxName, Order};
+use crate::list::{Entry, MailboxName};
 use batch::{Batch, Filled};
+use bounds::check;
 use disk::{Disk, Live};
 use lock::DirLock;
 use log::{Log, Record, Region};
@@ -105,104 +109,15 @@ use writer::{Request, Work, Writer};
 pub use ages::Ages;
 pub use error::StoreError;
 pub use load::Loader;
+pub use options::Options;
 pub use records::{
     Cause, Change, Conflict, Deed, Doubt, JournalRecord, Journalled, LeftOver, Remembered, Synced, Underway,
     Verb,
 };
 pub use servers::Servers;
 pub use snapshot::Snapshot;
+pub use stats::Stats;
 pub use stream::{Cursor, EntryRef};
-
-/// How a store is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Memory for the pages of the file, in bytes. The greater part of what a store uses.
-    pub cache_bytes: usize,
-    /// How many lookups [`Store::get`] remembers; some 300 bytes each.
-    pub hot_entries: usize,
-    /// How many calls may wait for the disk before [`StoreError::Busy`].
-    pub waiting_calls: usize,
-    /// How many forgotten names are kept.
-    pub forgotten_names: u64,
-    /// How long forgotten names are kept, in seconds.
-    pub forgotten_seconds: u64,
-    /// How long it is remembered who changed a name, in seconds; 0: not at all.
-    pub history_seconds: u64,
-    /// The length of the log's file, in bytes.
-    pub log_bytes: u64,
-    /// Check every page when the store is opened: reads the whole file.
-    pub check: bool,
-    /// The time, in seconds since 1970.
-    pub now_unix: fn() -> u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 64 << 20,
-            hot_entries: 100_000,
-            waiting_calls: 16_384,
-            forgotten_names: 1_000_000,
-            forgotten_seconds: 30 * 24 * 3600,
-            history_seconds: 30 * 24 * 3600,
-            log_bytes: log::LEN,
-            check: false,
-            now_unix: || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        }
-    }
-}
-
-/// What the store holds, as of the last commit. Costs nothing to ask for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stats {
-    /// Names in the list.
-    pub entries: u64,
-    /// Of them, usable mailboxes.
-    pub active: u64,
-    /// Of them, reservations.
-    pub reserved: u64,
-    /// Names that were in the list, as far as they are remembered.
-    pub forgotten: u64,
-    /// Changes that the master has not heard of.
-    pub journal_records: u64,
-    /// Names that they are about.
-    pub journalled_names: u64,
-    /// When the oldest of them was made.
-    pub oldest_journal_unix: Option<u64>,
-    /// Exchanges with the master whose outcome is unknown.
-    pub doubts: u64,
-    /// Names that a person has to decide about.
-    pub conflicts: u64,
-    /// Names where the master's list differs and nothing was done about it yet.
-    pub unconfirmed: u64,
-    /// Names with which something is under way, or was left so.
-    pub underway: u64,
-    /// The greatest sequence number given out.
-    pub seq: u64,
-    /// The order of the list.
-    pub order: Order,
-    /// Whether a master ever completed the list.
-    pub complete: bool,
-    /// When it did last, and which master.
-    pub synced: Option<Synced>,
-    /// A reseed that did not come to its end, with the names that the master may lose by it.
-    pub reseeding: Option<u64>,
-    /// When Ravenry was last alive and serving with this store.
-    pub attended_at: Option<u64>,
-    /// Whether an operator wants Ravenry to go on standing in.
-    pub held: bool,
-    /// What is remembered of servers.
-    pub servers: Servers,
-    /// Why no more changes are taken.
-    pub poisoned: Option<Arc<str>>,
-    /// Why the store of this or an earlier run took no more changes, if no master completed the list since.
-    /// Changes may be missing that the master or a backend knows of: such a list must not be served as current.
-    pub suspect: Option<Arc<str>>,
-    /// Calls that were committed since the store was opened.
-    pub calls: u64,
-    /// Transactions that they shared.
-    pub commits: u64,
-}
 
 /// A handle to the store; clones are the same store.
 ///
@@ -388,68 +303,6 @@ fn first_commit(db: &Database, options: &Options, records: &[Record]) -> Result<
     let Filled { ledger, lengths, .. } = batch.finish()?;
     txn.commit()?;
     Ok(Published { ledger, lengths })
-}
-
-/// Refuses what is longer than anything that Cyrus can send.
-fn check(change: &Change) -> Result<(), StoreError> {
-    let entries = match change {
-        Change::Put { entry, .. } => [Some(entry), None, None],
-        Change::Remember(deed) => {
-            if let Cause::Asked { identity, peer } | Cause::TakenBack { identity, peer } = &deed.cause {
-                check_text("an identity", identity.len())?;
-                check_text("an address", peer.len())?;
-            }
-            [deed.after.as_ref(), None, None]
-        }
-        Change::Journal(record) => {
-            check_text("an identity", record.identity.len())?;
-            check_text("an address", record.peer.len())?;
-            [record.before.as_ref(), record.after.as_ref(), None]
-        }
-        Change::Doubt { doubt, .. } => [doubt.effect.as_ref(), None, None],
-        Change::Underway { underway, .. } => {
-            check_text("an identity", underway.identity.len())?;
-            check_text("an address", underway.peer.len())?;
-            [underway.before.as_ref(), None, None]
-        }
-        Change::Conflict(c) => [c.base.as_ref(), c.theirs.as_ref(), c.ours.as_ref()],
-        Change::Unconfirmed { theirs, .. } => [theirs.as_ref(), None, None],
-        Change::Synced(synced) => {
-            check_text("a master's name", synced.master.len())?;
-            check_text("a master's version", synced.version.len())?;
-            [None, None, None]
-        }
-        Change::Expected { server, .. } | Change::Ghost { server, .. } => {
-            check_text("a server's name", server.len())?;
-            [None, None, None]
-        }
-        Change::Remove { .. }
-        | Change::Settle { .. }
-        | Change::Undoubt { .. }
-        | Change::ResolveConflict { .. }
-        | Change::Confirm { .. }
-        | Change::Ended { .. }
-        | Change::Attended { .. }
-        | Change::Reseeding(_)
-        | Change::Held { .. }
-        | Change::SetOrder(_) => [None, None, None],
-    };
-    entries.into_iter().flatten().try_for_each(check_entry)
-}
-
-fn check_entry(entry: &Entry) -> Result<(), StoreError> {
-    match &entry.state {
-        EntryState::Reserved => Ok(()),
-        EntryState::Active(acl) => check_text("an access control list", acl.as_bytes().len()),
-    }
-}
-
-fn check_text(what: &'static str, len: usize) -> Result<(), StoreError> {
-    let max = Change::MAX_TEXT;
-    match len > max {
-        true => Err(StoreError::TooLong { what, len, max }),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]
