@@ -19,6 +19,8 @@ use ravenry_parsers::imap::{
 
 /// Tags and names beyond what we look at are refused, however well they are formed.
 const LONG: usize = 200;
+/// So are sizes with more digits than any has, be they zeros.
+const LONG_NUMBER: usize = 20;
 
 /// Any bytes as what a client sends; and as the recipe of a command that is well-formed. How many were understood.
 pub(crate) fn check_client(bytes: &[u8]) -> usize {
@@ -47,7 +49,7 @@ fn agree_on_commands(wire: &[u8]) -> usize {
     while let Ok((behind, theirs)) = CommandCodec::default().decode(rest) {
         let (whole, _) = rest.split_at(rest.len() - behind.len());
         let tag = theirs.tag.inner().as_bytes();
-        if tag.len() > LONG {
+        if tag.len() > LONG || has_long_number(whole) {
             break;
         }
         assert_eq!(first_command(rest, tag), whole.len(), "{}", whole.escape_ascii());
@@ -61,6 +63,10 @@ fn agree_on_commands(wire: &[u8]) -> usize {
         agreed += 1;
     }
     agreed
+}
+
+fn has_long_number(whole: &[u8]) -> bool {
+    whole.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > LONG_NUMBER)
 }
 
 /// An empty initial response is written `=` (RFC 4959, section 3); they take nothing for one, too.
@@ -131,8 +137,8 @@ fn agree_on_responses(wire: &[u8]) -> usize {
     while let Ok((behind, theirs)) = ResponseCodec::default().decode(rest) {
         let (whole, _) = rest.split_at(rest.len() - behind.len());
         let line = whole.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        // More of the beginning than we look at: nobody's tag or response code is as long.
-        if line.len() > LONG && matches!(theirs, Response::Status(_)) {
+        // More of the beginning than we look at: nobody's tag or response code is as long, nor a number.
+        if line.len() > LONG && matches!(theirs, Response::Status(_)) || has_long_number(whole) {
             break;
         }
         let mut framer = ServerFramer::default();
