@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ravenry_integration::agreement::Agreement;
 use ravenry_integration::deadline::eventually;
-use ravenry_integration::murder::{Murder, Node, Plan, Suite};
+use ravenry_integration::murder::{Murder, Node, Plan};
 use ravenry_integration::ravenry::{Ravenry, Settings};
 
 const IMAPD_CONF: &str = "/etc/imapd.conf";
@@ -103,8 +103,7 @@ async fn a_murders_own_files_lead_to_ravenry_and_back() -> Result<()> {
     args.extend(hosts.iter().map(String::as_str));
     let there = ravenry.cli(&args).await?;
     ensure!(there.exit == 73 && there.stderr.contains("exists already"), "{there:?}");
-    // Debian 11's Cyrus SASL has no SCRAM.
-    if murder.plan().suite == Suite::Bullseye {
+    if !murder.plan().suite.has_scram() {
         args.push("--plain");
     }
     args.push("--force");

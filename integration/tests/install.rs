@@ -58,7 +58,10 @@ impl Typist<'_> {
         let (at, block) = self.blocks.next().with_context(|| format!("no block with {holds:?}"))?;
         ensure!(at == place && block.contains(holds), "not {place:?} with {holds:?}, but {at:?}:\n{block}");
         let ravenry = self.host.ip().to_string();
-        Ok(block.replace("ravenry.example.org", &ravenry).replace("example.org", "murder.test"))
+        let block = block.replace("ravenry.example.org", &ravenry).replace("example.org", "murder.test");
+        let scram = self.murder.plan().suite.has_scram();
+        // As the page says of Debian 11.
+        Ok(if scram { block } else { block.replace("ravenry init ", "ravenry init --plain ") })
     }
 
     /// Types the next block on Ravenry's host, which is the one that holds this; what it said.

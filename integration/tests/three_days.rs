@@ -63,6 +63,8 @@ async fn after_three_days_a_frontend_and_a_person_know_better_than_the_disk() ->
     agreement.reached_within(SETTLED).await?;
     let mut alice = murder.fe1.imap("alice").await?;
     alice.create("INBOX.remade").await?.ok()?;
+    // A frontend of 3.2 waits for the master's tick.
+    agreement.reached_within(SETTLED).await?;
     alice.append("INBOX.remade", MESSAGE).await?.ok()?;
     alice.delete("INBOX.dropped").await?.ok()?;
     agreement.reached_within(SETTLED).await?;

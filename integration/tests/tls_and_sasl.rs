@@ -142,7 +142,8 @@ async fn every_login_of_cyrus_is_understood() -> Result<()> {
     let authority = Authority::new()?;
     let mut ravenry = encrypted(&murder, &authority).await?;
     murder.start_nodes(ravenry.address()).await?;
-    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+    let can = |mechanism: &&str| !mechanism.starts_with("SCRAM") || murder.plan().suite.has_scram();
+    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"].into_iter().filter(can) {
         log_in_with(&murder, &ravenry, mechanism, false).await?;
     }
     // Only where nothing is offered in clear do they use TLS; and then PLAIN too.
@@ -150,7 +151,7 @@ async fn every_login_of_cyrus_is_understood() -> Result<()> {
     ravenry.edit("[mupdate]\n", "[mupdate]\nrequire_tls = true\n")?;
     ravenry.launch().await?;
     ravenry.wait_for_state("following", SOON).await?;
-    for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
+    for mechanism in ["PLAIN", "SCRAM-SHA-256"].into_iter().filter(can) {
         log_in_with(&murder, &ravenry, mechanism, true).await?;
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ravenry_integration::agreement::{Agreement, Difference};
 use ravenry_integration::clients::Completion;
-use ravenry_integration::murder::{Murder, Plan};
+use ravenry_integration::murder::{Murder, Plan, Suite};
 use ravenry_integration::storm::{Storm, deadlock};
 
 /// A frontend learns of a change within the master's 5 s tick; twice that is late.
@@ -21,6 +21,8 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     let agreement = Agreement::begin(&murder).await?;
     murder.create_user("alice", &murder.be1).await?;
     murder.create_user("bob", &murder.be2).await?;
+    // A frontend of 3.2 that has not heard of a user denies what is asked for him; later ones ask.
+    agreement.reached_within(SOON).await?;
 
     let mut alice = murder.fe1.imap("alice").await?;
     alice.create("INBOX.work").await?.ok()?;
@@ -96,7 +98,7 @@ async fn an_outage_refuses_changes_and_bounces_mail() -> Result<()> {
 /// Here a change reaches the frontends by the master's tick, up to 5 s after its backend had the OK: an imapd that
 /// does not find what was just created through the other frontend kicks its slave under the user's lock, and the
 /// slave needs that lock for what it has to store first (Cyrus issue 5926). Users who stay at one frontend get
-/// through, as they do in `renames.rs`: a frontend kicks its slave for what is created through itself.
+/// through, as they do in `renames.rs`: a frontend kicks its slave for what is created through itself. On 3.2 it was not seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_renames_across_frontends_deadlocks_one() -> Result<()> {
     let murder = Murder::start(Plan::chosen()?).await?;
@@ -110,6 +112,10 @@ async fn a_storm_of_renames_across_frontends_deadlocks_one() -> Result<()> {
         dead.extend(deadlock(frontend).await?.map(|pair| format!("{}: {pair}", frontend.name())));
     }
     println!("{aftermath}{dead:?}");
+    if murder.plan().suite == Suite::Bullseye {
+        assert!(aftermath.hung.is_empty() && dead.is_empty(), "{aftermath}{dead:?}");
+        return murder.stop().await;
+    }
     assert!(!aftermath.hung.is_empty() && !dead.is_empty(), "no frontend is dead: {aftermath}{dead:?}");
 
     // Nothing ends it: nobody does anything any more, and that frontend still lacks what the other nodes have.

@@ -51,6 +51,16 @@ impl Suite {
         }
     }
 
+    /// Whether nodes can log in at Ravenry with SCRAM: Debian 11's Cyrus SASL has none.
+    pub fn has_scram(self) -> bool {
+        self != Self::Bullseye
+    }
+
+    /// Whether a backend with `delete_mode: immediate` tells the master of a DELETE.
+    pub fn tells_of_immediate_deletes(self) -> bool {
+        self == Self::Bullseye
+    }
+
     /// The image's name.
     pub fn image(self) -> String {
         format!("ravenry-murder:{}", self.name())

@@ -76,6 +76,17 @@ pub(super) fn no_tls(who: &Who, text: String) -> Result {
     Result::error(who, text, exit::CONFIG, advice)
 }
 
+/// A host whose like has no way to log in here, unless PLAIN will do: Debian 11's Cyrus SASL has no SCRAM (no `libscram.so`).
+pub(super) fn scram(result: Result, version: &str, plain_will_do: bool) -> Result {
+    if plain_will_do || !version.contains("deb11") {
+        return result;
+    }
+    result.but(
+        "on Debian 11, whose Cyrus SASL has no SCRAM",
+        "Hosts like it log in here only with PLAIN: mupdate.allow_plaintext, or a certificate and mupdate.require_tls.",
+    )
+}
+
 /// A certificate that will not last, and a clock that goes wrong.
 pub(super) fn lasting(result: Result, ends: Option<u64>, clock: Option<u64>, now: u64) -> Result {
     let left = ends.map(|ends| ends.saturating_sub(now)).filter(|left| *left < SOON);
@@ -121,6 +132,14 @@ mod tests {
         assert!(advice.contains("Renew") && advice.contains("timedatectl"), "{advice}");
         let slow = lasting(Result::ok(&who(), "in"), None, Some(now - 60), now);
         assert!(slow.text.contains("60 s behind ours"), "{}", slow.text);
+    }
+
+    #[test]
+    fn who_has_no_scram_is_warned_of_where_nothing_else_will_do() {
+        let of = |version, plain_will_do| scram(Result::ok(&who(), "in"), version, plain_will_do).verdict;
+        assert_eq!(of("3.2.6-Debian-3.2.6-2+deb11u2", false), Verdict::Warning);
+        assert_eq!(of("3.2.6-Debian-3.2.6-2+deb11u2", true), Verdict::Ok);
+        assert_eq!(of("3.6.1-Debian-3.6.1-4+deb12u4", false), Verdict::Ok);
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub(super) async fn ask(config: &Config) -> std::result::Result<Vec<Result>, Fai
     let link = link_config(config)?;
     let master = Who::new("master", "master.address", &config.master.address);
     let (to_master, who) = (link.clone(), master.clone());
-    asking.spawn(async move { (0, within(ask_mupdate(&who, &to_master, true), &who).await) });
+    let plain_will_do = config.mupdate.allow_plaintext || config.mupdate.require_tls;
+    asking.spawn(async move { (0, within(ask_mupdate(&who, &to_master, plain_will_do, true), &who).await) });
     let mut at = 0;
     let mut next = || {
         at += 1;
@@ -32,7 +33,7 @@ pub(super) async fn ask(config: &Config) -> std::result::Result<Vec<Result>, Fai
         let who = Who::new("frontend", "mupdate.frontends", &address);
         let link = link.at(address).map_err(|error| Failure::new(exit::CONFIG, error))?;
         let at = next();
-        asking.spawn(async move { (at, within(ask_mupdate(&who, &link, false), &who).await) });
+        asking.spawn(async move { (at, within(ask_mupdate(&who, &link, plain_will_do, false), &who).await) });
     }
     if let Some(lmtp) = &config.lmtp {
         let upstream = Arc::new(deliveries::upstream_config(lmtp)?);
@@ -65,12 +66,12 @@ pub(super) async fn ask(config: &Config) -> std::result::Result<Vec<Result>, Fai
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-async fn ask_mupdate(who: &Who, link: &LinkConfig, master: bool) -> Result {
+async fn ask_mupdate(who: &Who, link: &LinkConfig, plain_will_do: bool, master: bool) -> Result {
     let connection = match Connection::open(link).await {
         Ok(connection) => connection,
         Err(error) => return refused_by_mupdate(who, &error),
     };
-    let identity = connection.identity();
+    let identity = connection.identity().clone();
     let text = format!("logged in as {}; {} {}", link.user, identity.servername, identity.version);
     let certificate_ends = connection.certificate_ends();
     let result = match (master, identity.is_master()) {
@@ -96,6 +97,7 @@ async fn ask_mupdate(who: &Who, link: &LinkConfig, master: bool) -> Result {
             Result::error(who, format!("{text}: a master, and not a frontend"), exit::CONFIG, advice)
         }
     };
+    let result = advice::scram(result, &identity.version, plain_will_do);
     advice::lasting(result, certificate_ends, None, unix())
 }
 
