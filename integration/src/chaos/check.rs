@@ -73,7 +73,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn lost(&mut self, about: &str, what: String) {
+    pub(super) fn lost(&mut self, about: &str, what: String) {
         self.losses.push(Loss { what, about: about.to_owned() });
     }
 }
@@ -81,7 +81,6 @@ impl Verdict {
 /// Compares everything. Nobody works any more, no fault is left, and Ravenry follows.
 pub async fn check(stage: &Stage, ledger: &Ledger, postbox: &Postbox, verdict: &mut Verdict) -> Result<()> {
     let agreement = stage.agreement().await?;
-    free_frontends(&stage.murder, verdict).await?;
     found_out(stage).await;
     as_users_find_it(stage, &agreement, ledger, verdict).await?;
     put_right(stage, &agreement, ledger, verdict).await?;
@@ -112,7 +111,7 @@ pub async fn check(stage: &Stage, ledger: &Ledger, postbox: &Postbox, verdict: &
 
 /// A frontend whose slave and imapd wait for each other does so for ever. Ravenry keeps out of that where it can; a
 /// frontend that was cut off or does not keep up is not waited for.
-async fn free_frontends(murder: &Murder, verdict: &mut Verdict) -> Result<()> {
+pub(super) async fn free_frontends(murder: &Murder, verdict: &mut Verdict) -> Result<()> {
     for frontend in murder.frontends() {
         if let Some(what) = deadlock(frontend).await? {
             tracing::info!("{}: {what}", frontend.name());
