@@ -9,9 +9,9 @@ use super::log;
 pub struct Options {
     /// Memory for the pages of the file, in bytes. The greater part of what a store uses.
     pub cache_bytes: usize,
-    /// How many lookups [`Store::get`] remembers; some 300 bytes each.
+    /// How many lookups [`Store::get`](super::Store::get) remembers; some 300 bytes each.
     pub hot_entries: usize,
-    /// How many calls may wait for the disk before [`StoreError::Busy`].
+    /// How many calls may wait for the disk before [`StoreError::Busy`](super::StoreError::Busy).
     pub waiting_calls: usize,
     /// How many forgotten names are kept.
     pub forgotten_names: u64,
