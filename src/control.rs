@@ -38,10 +38,8 @@ pub(crate) async fn believed(
 ) -> Result<(), Unproved> {
     let mut asked = HashSet::new();
     for after in [Some(denied), None] {
-        for control in controls(list, after, place, |other| other != denied && fits(other))? {
-            if asked.contains(&control) {
-                continue;
-            }
+        let is_new = |other: &MailboxName| other != denied && !asked.contains(other) && fits(other);
+        for control in controls(list, after, place, is_new)? {
             if session.holds(&control).await? {
                 return Ok(());
             }

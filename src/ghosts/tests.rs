@@ -116,6 +116,16 @@ async fn a_ghost_among_ghosts_goes_when_its_backend_has_anything_of_what_it_must
 }
 
 #[tokio::test]
+async fn where_the_neighbours_are_the_whole_list_twice_as_many_serve() {
+    let neighbours: Vec<String> = (0..12).map(|nth| format!("user.bob.lost{nth:02}")).collect();
+    let mut names: Vec<(&str, &str)> = neighbours.iter().map(|name| (name.as_str(), "be1!default")).collect();
+    names.push((GHOST, "be1!default"));
+    let at = backend(Holds { names: &["user.bob.lost11"], loses_it: false }).await;
+    let (outcome, told) = suspected(List::of(&names).await, at).await;
+    assert!(outcome.is_ok() && told.len() == 1, "{outcome:?} {told:?}");
+}
+
+#[tokio::test]
 async fn rule_12_a_backend_that_denies_what_it_must_hold_is_not_believed() {
     // It came up with an empty list; or it loses its list while it is asked, so that the first denial was a true one.
     for (names, loses_it) in [(&[][..], false), (&[NEIGHBOUR], true)] {
