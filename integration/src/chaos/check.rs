@@ -15,7 +15,6 @@ use crate::clients::{Completion, Imap, PASSWORD};
 use crate::murder::{Dump, Entry, Murder, Node};
 use crate::postbox::Postbox;
 use crate::stage::Stage;
-use crate::storm::deadlock;
 
 /// The backend with `delete_mode: immediate`.
 const TELLS_NOBODY: &str = "be2.murder.test";
@@ -107,21 +106,6 @@ pub async fn check(stage: &Stage, ledger: &Ledger, postbox: &Postbox, verdict: &
         }
     }
     messages(stage, ledger, postbox, &found, verdict).await
-}
-
-/// A frontend whose slave and imapd wait for each other does so for ever. Ravenry keeps out of that where it can; a
-/// frontend that was cut off or does not keep up is not waited for.
-pub(super) async fn free_frontends(murder: &Murder, verdict: &mut Verdict) -> Result<()> {
-    for frontend in murder.frontends() {
-        if let Some(what) = deadlock(frontend).await? {
-            tracing::info!("{}: {what}", frontend.name());
-            verdict.exceptions.deadlocks += 1;
-            frontend.kill_cyrus().await?;
-            frontend.start_cyrus().await?;
-            frontend.wait_until_up().await?;
-        }
-    }
-    Ok(())
 }
 
 /// Ravenry finds out by itself what became of operations that it was killed in, and of reservations. What it cannot find

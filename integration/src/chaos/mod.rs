@@ -33,6 +33,7 @@ use crate::faulty_disk::SmallDisk;
 use crate::murder::{Murder, Plan};
 use crate::postbox::Postbox;
 use crate::stage::{BACKENDS, IMAP, LMTP, Stage};
+use crate::storm::deadlock;
 use actor::{Places, Worker};
 use check::Verdict;
 use fate::{Fate, Felt};
@@ -179,7 +180,7 @@ async fn quiet(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     }
     let is = |status: &serde_json::Value| status["state"] == "following" && status["journal"] == 0;
     stage.ravenry.wait_for(SETTLED, "following, nothing owed", is).await?;
-    check::free_frontends(&stage.murder, verdict).await?;
+    free_frontends(&stage.murder, verdict).await?;
     stage.ravenry.wait_for(SETTLED, "both streams", |status| status["streams"] == 2).await?;
     stage.ravenry.cli(&["queue", "retry", "--all"]).await?.success()?;
     let drained = eventually(SETTLED, "an empty queue", async || {
@@ -188,6 +189,21 @@ async fn quiet(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     });
     if let Err(error) = drained.await {
         tracing::warn!("{error:#}");
+    }
+    Ok(())
+}
+
+/// A frontend whose slave and imapd wait for each other does so for ever. Ravenry keeps out of that where it can; a
+/// frontend that was cut off or does not keep up is not waited for.
+async fn free_frontends(murder: &Murder, verdict: &mut Verdict) -> Result<()> {
+    for frontend in murder.frontends() {
+        if let Some(what) = deadlock(frontend).await? {
+            tracing::info!("{}: {what}", frontend.name());
+            verdict.exceptions.deadlocks += 1;
+            frontend.kill_cyrus().await?;
+            frontend.start_cyrus().await?;
+            frontend.wait_until_up().await?;
+        }
     }
     Ok(())
 }

@@ -31,6 +31,16 @@ fn begin_all(schedule: &mut Schedule, now: u64) -> Vec<u64> {
         .collect()
 }
 
+/// So many jobs at a destination that is lost: those that were tried at once failed because of it.
+fn lost(jobs: u64) -> (Schedule, Destination) {
+    let (mut schedule, lane) = (schedule(), backend("a"));
+    (0..jobs).for_each(|n| schedule.add(id(n), &lane, 0));
+    for n in begin_all(&mut schedule, BORN) {
+        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
+    }
+    (schedule, lane)
+}
+
 #[test]
 fn the_oldest_goes_first_and_every_fourth_place_is_the_newests() {
     let mut schedule = schedule();
@@ -52,11 +62,7 @@ fn lanes_take_turns_and_share_what_may_run_in_all() {
 
 #[test]
 fn a_lost_destination_is_asked_less_and_less_and_drained_when_it_is_back() {
-    let (mut schedule, lane) = (schedule(), backend("a"));
-    (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
-    for n in begin_all(&mut schedule, BORN) {
-        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
-    }
+    let (mut schedule, lane) = lost(50);
     let (mut now, mut probes) = (BORN, Vec::new());
     while now < BORN + 600_000 {
         let begun = begin_all(&mut schedule, now);
@@ -76,11 +82,7 @@ fn a_lost_destination_is_asked_less_and_less_and_drained_when_it_is_back() {
 
 #[test]
 fn the_first_answer_after_an_outage_closes_the_breaker() {
-    let (mut schedule, lane) = (schedule(), backend("a"));
-    (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
-    for n in begin_all(&mut schedule, BORN) {
-        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
-    }
+    let (mut schedule, lane) = lost(50);
     let now = BORN + 1_500;
     let probe = begin_all(&mut schedule, now);
     assert_eq!(probe.len(), 1);
@@ -91,11 +93,7 @@ fn the_first_answer_after_an_outage_closes_the_breaker() {
 #[test]
 fn a_probe_that_asked_nothing_closes_no_breaker_and_the_next_one_probes() {
     for outcome in [Outcome::Gone, Outcome::Untried] {
-        let (mut schedule, lane) = (schedule(), backend("a"));
-        (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
-        for n in begin_all(&mut schedule, BORN) {
-            schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
-        }
+        let (mut schedule, lane) = lost(50);
         let now = BORN + 1_500;
         let probe = begin_all(&mut schedule, now);
         schedule.done(now, id(probe[0]), &lane, outcome);
@@ -369,11 +367,7 @@ fn a_job_that_only_has_to_be_written_down_gives_its_place_to_the_next() {
 /// a tenth of a second each.
 #[test]
 fn messages_that_break_every_session_hold_up_nobody() {
-    let (mut schedule, lane) = (schedule(), backend("a"));
-    (0..400).for_each(|n| schedule.add(id(n), &lane, 0));
-    for n in begin_all(&mut schedule, BORN) {
-        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
-    }
+    let (mut schedule, lane) = lost(400);
     let (back, mut under_way, mut settled) = (BORN + 60_000, BTreeSet::new(), 0);
     let mut now = back;
     while settled < 397 {
@@ -395,11 +389,7 @@ fn messages_that_break_every_session_hold_up_nobody() {
 
 #[test]
 fn mail_that_reaches_a_destination_opens_the_way_for_what_waits() {
-    let (mut schedule, lane) = (schedule(), backend("a"));
-    (0..50).for_each(|n| schedule.add(id(n), &lane, 0));
-    for n in begin_all(&mut schedule, BORN) {
-        schedule.done(BORN, id(n), &lane, Outcome::Unreachable);
-    }
+    let (mut schedule, lane) = lost(50);
     assert!(begin_all(&mut schedule, BORN + 1).is_empty());
     schedule.reached(BORN + 1, &backend("b"));
     assert!(begin_all(&mut schedule, BORN + 1).is_empty());
