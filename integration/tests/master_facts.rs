@@ -164,3 +164,36 @@ async fn deactivation_of_what_is_not_active_is_refused_only_from_3_12_2() -> Res
     }
     murder.stop().await
 }
+
+/// Why Ravenry quotes what it sends: the threads of a mupdate of 3.12 read the sizes of literals into one buffer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_literal_is_misread_only_by_3_12_when_another_client_sends_one_meanwhile() -> Result<()> {
+    let murder = master_alone().await?;
+    let before = murder.mm.mupdate_process().await?;
+    for (asked, misread) in
+        [("\"user.a\"".to_owned(), false), (literal("user.a"), Suite::chosen()? == Suite::Forky)]
+    {
+        let (mut halves, mut other) = (murder.mm.mupdate().await?, murder.mm.mupdate().await?);
+        halves.send_raw(b"A1 FIND {1").await?;
+        // The master has to have read as far as that.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        other.send_raw(format!("B1 FIND {asked}\r\n").as_bytes()).await?;
+        assert!(other.reply("B1").await?.is_ok());
+        halves.send_raw(b"0+}\r\nuser.alice\r\n").await?;
+        halves.set_patience(if misread { Duration::from_secs(3) } else { SOON });
+        let reply = halves.reply("A1").await;
+        assert_eq!(reply.as_ref().is_ok_and(MupdateReply::is_ok), !misread, "{asked:?}: {reply:?}");
+
+        // One whose strings are quoted is never misread, whatever others send.
+        let mut quoted = murder.mm.mupdate().await?;
+        quoted.send_raw(b"C1 FIND \"user.al").await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut third = murder.mm.mupdate().await?;
+        third.send_raw(format!("D1 FIND {asked}\r\n").as_bytes()).await?;
+        assert!(third.reply("D1").await?.is_ok());
+        quoted.send_raw(b"ice\"\r\n").await?;
+        assert!(quoted.reply("C1").await?.is_ok());
+    }
+    assert!(outlived(&murder, &before).await?);
+    murder.stop().await
+}

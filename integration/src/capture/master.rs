@@ -33,6 +33,7 @@ pub(super) async fn capture(suite: Suite, book: &Book) -> Result<()> {
     book.write("syntax", &syntax(mm).await?)?;
     book.write("update", &update(mm).await?)?;
     book.write("partial-update", &partial_update(mm).await?)?;
+    book.write("two-at-once", &two_at_once(mm).await?)?;
     book.write("too-many", &too_many(mm).await?)?;
     murder.stop().await
 }
@@ -202,6 +203,24 @@ async fn partial_update(mm: SocketAddr) -> Result<Transcript> {
     script.say("another session moved user.frank to be2", "N2 NOOP\r\n").await?;
     script.say("farewell", "Q01 LOGOUT\r\n").await?;
     Ok(script.transcript().clone())
+}
+
+/// What another client asks between the two halves of a literal's size, which may come in two segments: that client's
+/// name as a literal, and quoted.
+async fn two_at_once(mm: SocketAddr) -> Result<Transcript> {
+    let mut all = Transcript::default();
+    for (form, asked) in [("as a literal", "{10+}\r\nuser.alice"), ("quoted", "\"user.alice\"")] {
+        let (mut halves, mut other) = (Script::login(mm).await?, Script::login(mm).await?);
+        halves.say("the first digit of a size", "A1 FIND {1").await?;
+        other.say(&format!("the other client asks {form}"), &format!("B1 FIND {asked}\r\n")).await?;
+        halves.say("the other digit; the client below has asked meanwhile", "0+}\r\nuser.alice\r\n").await?;
+        halves.say("is it understood?", "A2 NOOP\r\n").await?;
+        for script in [&halves, &other] {
+            all.remark("a new connection");
+            all.append(script.transcript());
+        }
+    }
+    Ok(all)
 }
 
 /// `mupdate_connections_max` is 128 unless configured.

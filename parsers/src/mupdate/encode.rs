@@ -1,30 +1,35 @@
-//! Both directions, written as Cyrus writes them.
+//! Both directions, written so that every Cyrus reads them.
 //!
-//! Strings that come from a list leave as `{n+}` literals, whatever is in them, since that is what Cyrus
-//! sends and every release reads. None may hold NUL, which no release reads.
+//! Strings leave quoted, where Cyrus would send a `{n+}` literal: the threads of a mupdate of 3.12 read the sizes of
+//! literals into one buffer, so that two at a time make a wrong size of them (`imapparse.c`, `_getint`; recorded in
+//! `fixtures/mupdate/3.12/two-at-once.txt`). What a quoted string cannot hold is a literal all the same. No string may hold NUL,
+//! which no release reads.
 
 use bytes::{BufMut, BytesMut};
+use memchr::memchr2;
 
 use super::command::CommandBody;
 use super::reply::Status;
 
-/// Appends a command as Cyrus's client writes it.
+/// The longest string that is quoted, in bytes. Cyrus ends the whole process over one longer than its `maxquoted`
+/// (131,072 by default); no name, location or usual ACL is longer than this.
+const MAX_QUOTED: usize = 1024;
+
+/// Appends a command.
 pub fn put_command(out: &mut BytesMut, tag: &[u8], body: &CommandBody) {
     out.put_slice(tag);
     out.put_u8(b' ');
     out.put_slice(body.word().as_bytes());
-    for (nth, argument) in body.arguments().enumerate() {
+    for argument in body.arguments() {
         match body {
-            CommandBody::Authenticate { .. } if nth == 0 => put_quoted_argument(out, argument),
             CommandBody::Authenticate { .. } if argument.as_ref() == b"=" => out.put_slice(b" ="),
-            CommandBody::Compress { .. } => put_quoted_argument(out, argument),
-            _ => put_literal(out, argument),
+            _ => put_string(out, argument),
         }
     }
     out.put_slice(b"\r\n");
 }
 
-/// Appends `T MAILBOX {n+}CRLF name {n+}CRLF location {n+}CRLF acl CRLF`.
+/// Appends `T MAILBOX "name" "location" "acl" CRLF`.
 pub fn put_mailbox(out: &mut BytesMut, tag: &[u8], mailbox: &[u8], location: &[u8], acl: &[u8]) {
     out.put_slice(tag);
     put_mailbox_tail(out, mailbox, location, acl);
@@ -35,7 +40,7 @@ pub fn put_mailbox_tail(out: &mut BytesMut, mailbox: &[u8], location: &[u8], acl
     put_data_tail(out, b" MAILBOX", [mailbox, location, acl]);
 }
 
-/// Appends `T RESERVE {n+}CRLF name {n+}CRLF location CRLF`.
+/// Appends `T RESERVE "name" "location" CRLF`.
 pub fn put_reserve(out: &mut BytesMut, tag: &[u8], mailbox: &[u8], location: &[u8]) {
     out.put_slice(tag);
     put_reserve_tail(out, mailbox, location);
@@ -46,7 +51,7 @@ pub fn put_reserve_tail(out: &mut BytesMut, mailbox: &[u8], location: &[u8]) {
     put_data_tail(out, b" RESERVE", [mailbox, location]);
 }
 
-/// Appends `T DELETE {n+}CRLF name CRLF`.
+/// Appends `T DELETE "name" CRLF`.
 pub fn put_delete(out: &mut BytesMut, tag: &[u8], mailbox: &[u8]) {
     out.put_slice(tag);
     put_delete_tail(out, mailbox);
@@ -107,57 +112,38 @@ pub fn put_banner(out: &mut BytesMut, banner: &BannerSpec<'_>) {
 }
 
 fn put_data_tail<const N: usize>(out: &mut BytesMut, word: &[u8], strings: [&[u8]; N]) {
-    /// ` {n+}CRLF` with any n.
-    const AROUND: usize = 26;
+    /// A space and two quotes; what has to be escaped or announced is rare, and makes room for itself.
+    const AROUND: usize = 3;
     let length: usize = strings.iter().map(|string| string.len() + AROUND).sum();
     out.reserve(word.len() + length + 2);
     out.put_slice(word);
     for string in strings {
-        put_literal(out, string);
+        put_string(out, string);
     }
     out.put_slice(b"\r\n");
 }
 
-fn put_literal(out: &mut BytesMut, string: &[u8]) {
-    out.put_slice(b" {");
-    put_number(out, string.len());
-    out.put_slice(b"+}\r\n");
-    out.put_slice(string);
-}
-
-/// Without the detour over `fmt`, which a list of millions would notice.
-fn put_number(out: &mut BytesMut, number: usize) {
-    let mut digits = [0u8; 20];
-    let mut rest = number;
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        used += 1;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    let (_, written) = digits.split_at(digits.len() - used);
-    out.put_slice(written);
-}
-
 fn put_text(out: &mut BytesMut, text: &str) {
     let text = text.replace('\0', " ");
-    put_quoted_argument(out, text.as_bytes());
+    put_string(out, text.as_bytes());
 }
 
-/// Quoted, or a literal if it has line ends in it.
-fn put_quoted_argument(out: &mut BytesMut, string: &[u8]) {
-    if string.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-        return put_literal(out, string);
+/// Quoted, or a literal if it has line ends in it or is long.
+fn put_string(out: &mut BytesMut, string: &[u8]) {
+    if string.len() > MAX_QUOTED || memchr2(b'\r', b'\n', string).is_some() {
+        out.put_slice(format!(" {{{}+}}\r\n", string.len()).as_bytes());
+        out.put_slice(string);
+        return;
     }
     out.put_slice(b" \"");
-    for byte in string {
-        if matches!(byte, b'"' | b'\\') {
-            out.put_u8(b'\\');
-        }
-        out.put_u8(*byte);
+    let mut rest = string;
+    while let Some((plain, special)) = memchr2(b'"', b'\\', rest).and_then(|at| rest.split_at_checked(at)) {
+        let (byte, behind) = special.split_at(1);
+        out.put_slice(plain);
+        out.put_u8(b'\\');
+        out.put_slice(byte);
+        rest = behind;
     }
+    out.put_slice(rest);
     out.put_u8(b'"');
 }

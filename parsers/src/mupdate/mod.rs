@@ -2,7 +2,7 @@
 //!
 //! - [`CommandDecoder`] reads what backends, frontends and administrators send to a master.
 //! - [`ReplyDecoder`] reads what a master or a slave sends to them.
-//! - The `put_*` functions write both directions, byte for byte as Cyrus does.
+//! - The `put_*` functions write both directions, as Cyrus does but with quoted strings.
 //!
 //! Where Cyrus and the RFC differ, Cyrus is followed, since it is what is at the other end: arguments are
 //! quoted strings or literals and never atoms, the texts of `BAD` are Cyrus's, and a line may end with a

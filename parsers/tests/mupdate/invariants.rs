@@ -11,7 +11,7 @@ use ravenry_parsers::mupdate::{
 /// Small enough that fuzzed bytes reach every limit.
 const LIMITS: Limits = Limits { max_argument: 48, max_command: 160 };
 const REPLY_LIMITS: ReplyLimits = ReplyLimits { max_argument: 48, max_line: 160 };
-/// Room for what is encoded anew, whose strings are literals and so may be longer than they came.
+/// Room for what is encoded anew, whose strings are quoted and escaped and so may be longer than they came.
 const WIDE: Limits = Limits { max_argument: 1 << 10, max_command: 1 << 14 };
 const WIDE_REPLY: ReplyLimits = ReplyLimits { max_argument: 1 << 10, max_line: 1 << 14 };
 

@@ -1,9 +1,10 @@
-//! Conversations of real Cyrus are understood, and we would have written them the same.
+//! Conversations of real Cyrus are understood, and we would have written them the same, with their literals quoted.
 
 use bytes::{Bytes, BytesMut};
 use ravenry_parsers::mupdate::{
     BannerSpec, Command, CommandBody, CommandDecoder, CommandEvent, Limits, ReplyDecoder, ReplyLimits,
-    SaslLine, SaslServerLine, ServerLine, Status, put_banner, put_command, put_mailbox_tail, put_status,
+    SaslLine, SaslServerLine, ServerLine, Status, put_banner, put_command, put_delete, put_mailbox_tail,
+    put_status,
 };
 
 use crate::fixture::Side::{Client, Server};
@@ -14,7 +15,25 @@ fn b(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-/// What Cyrus's clients sent leaves our encoder as it left theirs.
+/// What Cyrus wrote, with its literals as quoted strings.
+fn quoted(wire: &[u8]) -> BytesMut {
+    let mut out = BytesMut::new();
+    let mut rest = wire;
+    while let Some((before, size, behind)) = rest.iter().position(|byte| *byte == b'{').and_then(|at| {
+        let (size, behind) = std::str::from_utf8(&rest[at + 1..]).ok()?.split_once("+}\r\n")?;
+        Some((&rest[..at], size.parse::<usize>().ok()?, behind.as_bytes()))
+    }) {
+        let (string, behind) = behind.split_at(size);
+        let string = String::from_utf8_lossy(string).replace('\\', "\\\\").replace('"', "\\\"");
+        out.extend_from_slice(before);
+        out.extend_from_slice(format!("\"{string}\"").as_bytes());
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// What Cyrus's clients sent leaves our encoder as it left theirs, with its literals quoted.
 fn commands_are_written_alike(file: &str, conversations: &[Conversation]) -> Vec<Command> {
     let mut seen = Vec::new();
     for conversation in conversations {
@@ -36,7 +55,7 @@ fn commands_are_written_alike(file: &str, conversations: &[Conversation]) -> Vec
             }
             seen.push(command);
         }
-        assert_eq!(written, wire, "in {file}");
+        assert_eq!(written, quoted(&wire), "in {file}");
         assert!(buf.is_empty());
     }
     seen
@@ -48,7 +67,7 @@ fn begins_a_response(buf: &[u8]) -> bool {
 }
 
 /// What Cyrus's servers sent is understood to the last byte, and data lines and statuses leave our encoder
-/// as they left theirs.
+/// as they left theirs, with their literals quoted.
 fn replies_are_written_alike(file: &str, conversations: &[Conversation]) -> Vec<ServerLine> {
     let mut seen = Vec::new();
     for conversation in conversations {
@@ -82,7 +101,7 @@ fn replies_are_written_alike(file: &str, conversations: &[Conversation]) -> Vec<
                 // Some of Cyrus's texts are bare; a slave would end the connection over ours.
                 let bare = !consumed.contains(&b'"') && matches!(line, ServerLine::Status { .. });
                 if let Some(written) = encoded(&line).filter(|_| !bare) {
-                    assert_eq!(written, consumed, "in {file}");
+                    assert_eq!(written, quoted(consumed), "in {file}");
                 }
                 seen.push(line);
             }
@@ -287,7 +306,22 @@ fn a_status_is_always_quoted_or_a_literal() {
 fn one_tail_serves_every_tag() {
     let mut tail = BytesMut::new();
     put_mailbox_tail(&mut tail, b"user.a", b"be1!default", b"a\tlrs\t");
-    assert_eq!(tail, " MAILBOX {6+}\r\nuser.a {11+}\r\nbe1!default {6+}\r\na\tlrs\t\r\n");
+    assert_eq!(tail, " MAILBOX \"user.a\" \"be1!default\" \"a\tlrs\t\"\r\n");
+}
+
+#[test]
+fn a_literal_is_written_only_where_a_quoted_string_will_not_do() {
+    let written = |name: &str| {
+        let mut out = BytesMut::new();
+        put_delete(&mut out, b"U01", name.as_bytes());
+        String::from_utf8(out.to_vec()).unwrap()
+    };
+    assert_eq!(written("user.a b"), "U01 DELETE \"user.a b\"\r\n");
+    assert_eq!(written(r#"user."a\b"#), "U01 DELETE \"user.\\\"a\\\\b\"\r\n");
+    assert_eq!(written("user.a\r\nb"), "U01 DELETE {9+}\r\nuser.a\r\nb\r\n");
+    let (short, long) = ("n".repeat(1024), "n".repeat(1025));
+    assert_eq!(written(&short), format!("U01 DELETE \"{short}\"\r\n"));
+    assert_eq!(written(&long), format!("U01 DELETE {{1025+}}\r\n{long}\r\n"));
 }
 
 #[test]

@@ -95,8 +95,8 @@ impl Stage {
     async fn known(&self) -> Conversation {
         let mut conversation = self.accept().await;
         conversation.say(BANNER).await;
-        let said = conversation.hear("=\r\n").await.unwrap();
-        assert_eq!(said, "A01 AUTHENTICATE \"PLAIN\" {20+}\r\nAG11cmRlcgBzZWNyZXQ=\r\n");
+        let said = conversation.hear("=\"\r\n").await.unwrap();
+        assert_eq!(said, "A01 AUTHENTICATE \"PLAIN\" \"AG11cmRlcgBzZWNyZXQ=\"\r\n");
         conversation.say("A01 OK \"Authenticated\"\r\n").await;
         conversation
     }
@@ -191,7 +191,7 @@ async fn a_master_that_hangs_anywhere_is_lost_in_bounded_time() {
                 break;
             }
             match at {
-                1 => drop(master.hear("=\r\n").await.unwrap()),
+                1 => drop(master.hear("=\"\r\n").await.unwrap()),
                 2 => drop(master.hear("U01 UPDATE\r\n").await.unwrap()),
                 _ => {}
             }
@@ -232,7 +232,7 @@ async fn what_is_no_whole_list_of_a_master_is_never_complete() {
     let mut stage = Stage::start().await;
     let mut slave = stage.accept().await;
     slave.say(&BANNER.replace("(master)", "mupdate://mm.test")).await;
-    slave.hear("=\r\n").await.unwrap();
+    slave.hear("=\"\r\n").await.unwrap();
     slave.say("A01 OK \"Authenticated\"\r\n").await;
     assert_eq!(stage.down().await, "mm.test is not a master, but a slave: mupdate://mm.test");
 }
@@ -274,7 +274,7 @@ async fn rule_5_a_delete_reserves_first_in_one_segment() {
     let sent = stage.link.send(delete("user.a"), PATIENCE);
     let (reply, ()) = tokio::join!(sent, async {
         let mut master = stage.known().await;
-        let both = "X0 RESERVE {6+}\r\nuser.a {12+}\r\nravenry!none\r\nX1 DELETE {6+}\r\nuser.a\r\n";
+        let both = "X0 RESERVE \"user.a\" \"ravenry!none\"\r\nX1 DELETE \"user.a\"\r\n";
         let mut segment = vec![0; 1024];
         let n = master.stream.read(&mut segment).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&segment[..n]), both);
@@ -345,7 +345,7 @@ async fn what_was_sent_is_in_doubt_and_what_was_not_is_not() {
     // Cut before the reply.
     let (lost, ()) = tokio::join!(stage.link.send(activate("user.a"), PATIENCE), async {
         let mut master = stage.known().await;
-        master.hear("a\tlrs\r\n").await.unwrap();
+        master.hear("a\tlrs\"\r\n").await.unwrap();
     });
     assert!(matches!(lost, Err(Lost::InDoubt(_))), "{lost:?}");
     // Hung before the reply.
@@ -363,7 +363,7 @@ async fn a_connection_that_died_idle_is_replaced_unnoticed() {
     for _ in 0..2 {
         let (reply, ()) = tokio::join!(stage.link.send(activate("user.a"), PATIENCE), async {
             let mut master = stage.known().await;
-            master.hear("a\tlrs\r\n").await.unwrap();
+            master.hear("a\tlrs\"\r\n").await.unwrap();
             master.say("X0 OK \"done\"\r\n").await;
         });
         assert_eq!(reply, Ok(MasterReply::Done));
@@ -395,7 +395,7 @@ async fn rule_5_two_deletions_of_a_name_are_never_at_the_master_together() {
     let link = &stage.link;
     let (first, mut hung) = tokio::join!(link.send(delete("user.a"), SILENCE), async {
         let mut connection = stage.known().await;
-        connection.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        connection.hear("X1 DELETE \"user.a\"\r\n").await.unwrap();
         connection
     });
     assert!(matches!(first, Err(Lost::InDoubt(_))), "{first:?}");
@@ -404,7 +404,7 @@ async fn rule_5_two_deletions_of_a_name_are_never_at_the_master_together() {
     assert!(matches!(second, Err(Lost::Unsent(_))), "{second:?}");
     let (other, mut free) = tokio::join!(link.send(delete("user.b"), PATIENCE), async {
         let mut connection = stage.known().await;
-        connection.hear("X1 DELETE {6+}\r\nuser.b\r\n").await.unwrap();
+        connection.hear("X1 DELETE \"user.b\"\r\n").await.unwrap();
         connection.say(DELETED).await;
         connection
     });
@@ -414,7 +414,7 @@ async fn rule_5_two_deletions_of_a_name_are_never_at_the_master_together() {
         let early = tokio::time::timeout(SILENCE, free.hear("user.a")).await;
         assert!(early.is_err(), "{early:?}");
         hung.say(DELETED).await;
-        free.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        free.hear("X1 DELETE \"user.a\"\r\n").await.unwrap();
         free.say(DELETED).await;
     });
     assert_eq!(third, Ok(MasterReply::Done));
@@ -430,7 +430,7 @@ async fn a_deletion_that_was_given_up_is_not_repeated_before_the_master_was_foll
         Stage::start_with(|config| LinkConfig { backoff: away, backoff_max: away, ..quiet(config) }).await;
     let stream = stage.following().await;
     let (first, ()) = tokio::join!(stage.link.send(delete("user.a"), PATIENCE), async {
-        stage.known().await.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        stage.known().await.hear("X1 DELETE \"user.a\"\r\n").await.unwrap();
     });
     assert!(matches!(first, Err(Lost::InDoubt(_))), "{first:?}");
     drop(stream);
@@ -441,7 +441,7 @@ async fn a_deletion_that_was_given_up_is_not_repeated_before_the_master_was_foll
     stream.say("U01 OK \"streaming starts\"\r\n").await;
     let (second, ()) = tokio::join!(stage.link.send(delete("user.a"), PATIENCE), async {
         let mut master = stage.known().await;
-        master.hear("X1 DELETE {6+}\r\nuser.a\r\n").await.unwrap();
+        master.hear("X1 DELETE \"user.a\"\r\n").await.unwrap();
         assert!(listed.elapsed() >= Duration::from_secs(1), "{:?}", listed.elapsed());
         master.say(DELETED).await;
     });
@@ -458,7 +458,7 @@ async fn writes_share_a_connection_and_one_given_up_takes_nobody_with_it() {
         link.send(activate("user.b"), PATIENCE),
         async {
             let mut master = stage.known().await;
-            master.hear("user.b {5+}\r\nbe1!d {5+}\r\na\tlrs\r\n").await.unwrap();
+            master.hear("\"user.b\" \"be1!d\" \"a\tlrs\"\r\n").await.unwrap();
             tokio::time::sleep(SILENCE * 2).await;
             master.say("X0 OK \"done\"\r\nX0 NO \"no\"\r\n").await;
         }
@@ -468,7 +468,7 @@ async fn writes_share_a_connection_and_one_given_up_takes_nobody_with_it() {
     // The next one does not trust that connection.
     let (next, ()) = tokio::join!(link.send(activate("user.c"), PATIENCE), async {
         let mut master = stage.known().await;
-        master.hear("a\tlrs\r\n").await.unwrap();
+        master.hear("a\tlrs\"\r\n").await.unwrap();
         master.say("X0 OK \"done\"\r\n").await;
     });
     assert_eq!(next, Ok(MasterReply::Done));
@@ -485,7 +485,7 @@ async fn a_connection_without_a_banner_keeps_no_write_waiting() {
     let mut master = stage.known().await;
     for name in ["user.a", "user.b"] {
         let (reply, ()) = tokio::join!(stage.link.send(activate(name), PATIENCE), async {
-            master.hear("a\tlrs\r\n").await.unwrap();
+            master.hear("a\tlrs\"\r\n").await.unwrap();
             master.say("X0 OK \"done\"\r\n").await;
         });
         assert_eq!(reply, Ok(MasterReply::Done));

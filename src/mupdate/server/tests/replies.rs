@@ -42,12 +42,12 @@ async fn the_banner_and_every_reply_are_the_masters() {
     client.say("F FIND {10+}\r\nuser.alice\r\n").await;
     assert_eq!(
         client.until("F OK \"Search completed\"\r\n").await,
-        "F MAILBOX {10+}\r\nuser.alice {11+}\r\nbe1!default {10+}\r\nanyone\tlrs\r\nF OK \"Search completed\"\r\n"
+        "F MAILBOX \"user.alice\" \"be1!default\" \"anyone\tlrs\"\r\nF OK \"Search completed\"\r\n"
     );
     client.say("L LIST \"be2\"\r\n").await;
     assert_eq!(
         client.until("L OK \"list complete\"\r\n").await,
-        "L MAILBOX {8+}\r\nuser.bob {11+}\r\nbe2!default {10+}\r\nanyone\tlrs\r\nL OK \"list complete\"\r\n"
+        "L MAILBOX \"user.bob\" \"be2!default\" \"anyone\tlrs\"\r\nL OK \"list complete\"\r\n"
     );
     assert_eq!(client.ask("LOGOUT").await, "X1 OK \"bye-bye\"\r\n");
     assert_eq!(client.rest().await, "");
@@ -82,14 +82,14 @@ async fn a_change_is_on_the_stream_before_its_ok_and_noop_comes_after_it() {
     let mut stream = stage.client().await;
     stream.say("U01 UPDATE\r\n").await;
     let dump = stream.until("U01 OK \"streaming starts\"\r\n").await;
-    assert!(dump.starts_with("U01 MAILBOX {10+}\r\nuser.alice {11+}\r\nbe1!default"), "{dump}");
+    assert!(dump.starts_with("U01 MAILBOX \"user.alice\" \"be1!default\""), "{dump}");
     let mut backend = stage.client().await;
     assert_eq!(backend.ask("RESERVE \"user.new\" \"be1!default\"").await, "X1 OK \"done\"\r\n");
     assert_eq!(backend.ask("DELETE \"user.new\"").await, "X1 OK \"done\"\r\n");
     stream.say("N1 NOOP\r\n").await;
     assert_eq!(
         stream.until("N1 OK \"Noop done\"\r\n").await,
-        "U01 RESERVE {8+}\r\nuser.new {11+}\r\nbe1!default\r\nU01 DELETE {8+}\r\nuser.new\r\n\
+        "U01 RESERVE \"user.new\" \"be1!default\"\r\nU01 DELETE \"user.new\"\r\n\
          N1 OK \"Noop done\"\r\n"
     );
     assert_eq!(stage.server.streams().len(), 1);

@@ -56,8 +56,8 @@ fn slave_merges(own: &[String], sent: &[String]) -> BTreeSet<String> {
 
 /// The names in the data lines of a stream, in their order.
 fn streamed(text: &str) -> Vec<String> {
-    let lines = text.split("\r\n").filter(|line| line.starts_with("user."));
-    lines.filter_map(|line| line.split_once(' ')).map(|(name, _)| name.to_owned()).collect()
+    let strings = text.lines().map(|line| line.split('"').nth(1).unwrap_or_default());
+    strings.filter(|string| string.starts_with("user.")).map(str::to_owned).collect()
 }
 
 /// What a slave holds that missed a deletion and connects again.
