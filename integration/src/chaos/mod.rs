@@ -14,10 +14,12 @@ pub mod actor;
 pub mod check;
 pub mod fate;
 pub mod ledger;
+mod mail;
 pub mod mailer;
 pub mod report;
 pub mod schedule;
 pub mod strike;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,13 +37,13 @@ use crate::postbox::Postbox;
 use crate::stage::{BACKENDS, IMAP, LMTP, Stage};
 use crate::storm::deadlock;
 use actor::{Places, Worker};
-use check::Verdict;
 use fate::{Fate, Felt};
 use ledger::Ledger;
 use mailer::Mailer;
 pub use report::Report;
 pub use schedule::{Scale, Schedule, Verb};
 pub use strike::Kind;
+use verdict::Verdict;
 
 /// What Ravenry's state has room for, in KiB.
 const DISK: u32 = 256 * 1024;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::check::Verdict;
 use super::fate::Felt;
 use super::ledger::{Count, Ledger};
 use super::schedule::{Schedule, Verb};
 use super::strike::Kind;
+use super::verdict::Verdict;
 use crate::stage::Stage;
 
 /// Refusals that are shown, the most frequent first.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{Event, Policy, State};
-use super::scenarios::{activate, alice, delete, list, reserve, strict};
+use super::steps::{activate, alice, delete, list, reserve, strict};
 use super::world::{ACCEPT, List, World, active};
 use crate::authority::guard::Guard;
 use crate::authority::write::Outcome;

@@ -1,8 +1,8 @@
 //! Names in doubt: the master may still carry out, or has carried out late, what we gave up.
 
 use super::super::{Event, Policy, Restored, State};
-use super::scenarios::{activate, alice, reserve};
 use super::schedules::{Faults, run};
+use super::steps::{activate, alice, reserve};
 use super::world::{List, World, active};
 use crate::authority::write::{Outcome, Refusal, Write};
 use crate::list::Entry;

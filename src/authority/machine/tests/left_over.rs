@@ -22,11 +22,11 @@ fn world(state: State) -> World {
 }
 
 fn rename() -> Vec<Write> {
-    vec![delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")]
+    vec![delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!", ALICE)]
 }
 
 fn create() -> Vec<Write> {
-    vec![reserve("user.z", "be1!default"), activate("user.z", "be1!default")]
+    vec![reserve("user.z", "be1!default"), activate("user.z", "be1!default", ALICE)]
 }
 
 /// Lets everything come to its end, and the master agree.
@@ -122,7 +122,7 @@ fn the_record_of_what_has_ended_goes_with_the_next_commit_or_soon() {
         world.end_session(true);
         if busy {
             world.one_session();
-            done(&mut world, activate("user.c", "be1!default"));
+            done(&mut world, activate("user.c", "be1!default", ALICE));
         } else {
             world.feed(super::super::Event::Tick);
             assert!(world.commit_one());
@@ -221,7 +221,7 @@ fn after_late_news() -> Option<Entry> {
     }
     world.crash(true, Restored::Stale);
     world.look();
-    world.bypass(&activate("user.z", "be2!default"));
+    world.bypass(&activate("user.z", "be2!default", ALICE));
     world.settle();
     assert_eq!(held(&world, "user.z"), Some(active("be2!default", ALICE)));
     while world.pronounce(0) {}

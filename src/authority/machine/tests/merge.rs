@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{Policy, Restored, State};
-use super::scenarios::{activate, reserve};
+use super::steps::{activate, reserve};
 use super::world::{List, World, active, at, name};
 use crate::authority::plan::{Act, Intent, PlanStep, Side, step};
 use crate::authority::write::{Outcome, Write};

@@ -4,6 +4,7 @@
 mod apart;
 mod diagram;
 mod doubts;
+mod ghosts;
 mod left_over;
 mod merge;
 mod operations;
@@ -13,4 +14,5 @@ mod rules;
 mod scenarios;
 mod schedules;
 mod steps;
+mod whose_list;
 mod world;

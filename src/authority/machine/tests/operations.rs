@@ -18,7 +18,7 @@ fn a_rename_that_is_cut_at_any_step_never_happened() {
     for state in [State::Following, State::StandingIn] {
         for steps in 1..=3 {
             let mut world = world(state);
-            let rename = [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")];
+            let rename = [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!", ALICE)];
             world.one_session();
             for write in rename.into_iter().take(steps) {
                 done(&mut world, write);
@@ -36,7 +36,7 @@ fn an_operation_with_its_farewell_stays() {
     for state in [State::Following, State::StandingIn] {
         let mut world = world(state);
         world.one_session();
-        for write in [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")] {
+        for write in [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!", ALICE)] {
             done(&mut world, write);
         }
         world.end_session(true);
@@ -65,7 +65,7 @@ fn what_the_second_try_made_is_not_taken_back_with_the_first() {
         done(&mut world, reserve("user.n", "be1!default"));
         let first = world.next_session();
         done(&mut world, reserve("user.n", "be1!default"));
-        done(&mut world, activate("user.n", "be1!default"));
+        done(&mut world, activate("user.n", "be1!default", ALICE));
         world.end_session(true);
         world.end_of(first, false);
         rest(&mut world);
@@ -77,7 +77,7 @@ fn what_the_second_try_made_is_not_taken_back_with_the_first() {
 fn overtaken(state: State, ends: [(bool, bool); 2]) -> (Option<Entry>, Option<Entry>) {
     let mut world = world(state);
     world.one_session();
-    for write in [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!")] {
+    for write in [delete("user.a"), reserve("user.z", "be1!"), activate("user.z", "be1!", ALICE)] {
         done(&mut world, write);
     }
     let rename = world.next_session();

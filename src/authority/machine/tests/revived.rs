@@ -11,7 +11,9 @@ use crate::rules::{Rule, without};
 /// A mailbox that is deactivated at its server, and the version of that.
 fn deactivated(state: State) -> (World, u64) {
     let mut world = world(state);
-    let Write::Activate { name, location, .. } = activate("user.a", "be1!default") else { unreachable!() };
+    let Write::Activate { name, location, .. } = activate("user.a", "be1!default", ALICE) else {
+        unreachable!()
+    };
     done(&mut world, Write::Deactivate { name: name.clone(), location });
     let version = world.store.version(&name).unwrap().unwrap();
     (world, version)
@@ -37,7 +39,7 @@ fn it_is_a_mailbox_again_here_and_at_the_master() {
 /// What becomes of the name when the move went on, to its end, while the backends were asked.
 fn late(state: State) -> (Outcome, Option<Entry>) {
     let (mut world, version) = deactivated(state);
-    done(&mut world, activate("user.a", "be2!default"));
+    done(&mut world, activate("user.a", "be2!default", ALICE));
     (world.ask(revive(version)), held(&world, "user.a"))
 }
 
@@ -68,7 +70,9 @@ fn rule_12_nor_where_another_has_taken_the_name() {
 #[test]
 fn a_deactivate_that_the_master_carries_out_late_is_put_right() {
     let mut world = world(State::Following);
-    let Write::Activate { name, location, .. } = activate("user.a", "be1!default") else { unreachable!() };
+    let Write::Activate { name, location, .. } = activate("user.a", "be1!default", ALICE) else {
+        unreachable!()
+    };
     world.call(Write::Deactivate { name: name.clone(), location });
     world.lose_one(0); // hung, given up, decided here
     while world.commit_one() {}
