@@ -92,8 +92,10 @@ fn whole(kept: &mut String, line: &str) -> Option<String> {
     Some(std::mem::take(kept))
 }
 
+/// What a word holds, quoted or not.
 fn decoded(base64: &str) -> String {
-    String::from_utf8_lossy(&BASE64_STANDARD.decode(base64).unwrap_or_default()).into_owned()
+    String::from_utf8_lossy(&BASE64_STANDARD.decode(base64.trim_matches('"')).unwrap_or_default())
+        .into_owned()
 }
 
 /// A frontend or backend that lets only alice in.

@@ -55,6 +55,8 @@ async fn in_peace_everything_works_and_the_lists_agree() -> Result<()> {
     }
 
     murder.create_user("carol", &murder.be1).await?;
+    // Before that a frontend may choose a backend for what is new.
+    agreement.reached_within(SOON).await?;
     let mut carol = murder.fe2.imap("carol").await?;
     carol.create("INBOX.gone").await?.ok()?;
     carol.delete("INBOX.gone").await?.ok()?;

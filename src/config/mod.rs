@@ -334,10 +334,16 @@ impl Config {
             let before = text.get(..at).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let why = with_suggestion(error.message());
+            let why = in_one_line(&with_suggestion(error.message().trim_end()));
             ConfigError::Malformed { path: path.to_owned(), line, column, why }
         })
     }
+}
+
+/// A quoted key may hold line ends and other control characters, which neither a log nor a terminal should get.
+fn in_one_line(message: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    message.chars().map(escaped).collect()
 }
 
 /// "unknown field `listn`, expected one of `listen`, …" becomes "unknown key `listn`, did you mean `listen`?".
