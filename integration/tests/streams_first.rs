@@ -18,6 +18,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// Streams beside each other: one alone is often served in time by chance.
 const STREAMS: usize = 8;
 
+/// How long Ravenry keeps an OK back for a stream. Where a busy machine does not get to write for so long, the line may be late.
+const KEPT_BACK: Duration = Duration::from_millis(10);
+
 /// Mailboxes that are reserved, activated and deleted, in each state.
 const NAMES: usize = 50;
 
@@ -35,15 +38,18 @@ async fn the_streams_have_a_change_when_the_backend_has_its_ok() -> Result<()> {
             stage.murder.mm.stop_cyrus().await?;
         }
         stage.ravenry.wait_for_state(state, SOON).await?;
-        let mut late = Vec::new();
+        let (mut late, mut slow) = (Vec::new(), 0);
         for number in 0..NAMES {
             let name = format!("user.{state}{number}");
             for (verb, word) in [("RESERVE", "RESERVE"), ("ACTIVATE", "MAILBOX"), ("DELETE", "DELETE")] {
+                let asked = Instant::now();
                 let reply = match verb {
                     "RESERVE" => writer.reserve(&name, &place).await?,
                     "ACTIVATE" => writer.activate(&name, &place, "anyone\tlrs\t").await?,
                     _ => writer.delete(&name).await?,
                 };
+                let excused = asked.elapsed() >= KEPT_BACK;
+                slow += usize::from(excused);
                 // The writer has its OK: from here on nothing is waited for.
                 let there: Vec<_> = streams.iter_mut().map(Stream::arrived).collect::<Result<_>>()?;
                 assert!(reply.is_ok(), "{verb} {name}: {reply:?}");
@@ -51,7 +57,9 @@ async fn the_streams_have_a_change_when_the_backend_has_its_ok() -> Result<()> {
                     let line = match line {
                         Some(line) => line,
                         None => {
-                            late.push(format!("{verb} {name}"));
+                            if !excused {
+                                late.push(format!("{verb} {name}"));
+                            }
                             stream.wait().await?
                         }
                     };
@@ -59,7 +67,8 @@ async fn the_streams_have_a_change_when_the_backend_has_its_ok() -> Result<()> {
                 }
             }
         }
-        println!("{state}: {} of {} lines came after the OK", late.len(), 3 * NAMES * STREAMS);
+        println!("{state}: {slow} of {} writes took as long as an OK is kept back", 3 * NAMES);
+        assert!(slow < 3 * NAMES, "{state}: no write was fast enough to be judged");
         assert!(late.is_empty(), "{state}: {} lines came after the OK: {late:?}", late.len());
     }
     stage.master_back().await?;
