@@ -19,8 +19,8 @@ use crate::stage::Stage;
 const TELLS_NOBODY: &str = "be2.murder.test";
 /// For lists of some hundred names to agree once everything is back.
 const AGREED: Duration = Duration::from_secs(60);
-/// For an audit of some hundred names, of which busy ones are looked at again.
-const AUDITED: Duration = Duration::from_secs(180);
+/// For an audit of some thousand names, of which busy ones are looked at again.
+const AUDITED: Duration = Duration::from_secs(1200);
 /// For Ravenry to find out how operations ended that nobody tells it of; a backend that was away is asked again later.
 const FOUND_OUT: Duration = Duration::from_secs(180);
 
@@ -138,9 +138,11 @@ async fn put_right(
             _ => verdict.exceptions.announced += 1,
         }
     }
-    // What it cannot put right shows afterwards.
-    let audited = stage.ravenry.cli_within(AUDITED, &["audit", "--fix", "--yes"]).await?;
-    tracing::info!("{}", audited.said());
+    // What it cannot put right, or not in this time, shows afterwards.
+    match stage.ravenry.cli_within(AUDITED, &["audit", "--fix", "--yes"]).await {
+        Ok(audited) => tracing::info!("{}", audited.said()),
+        Err(error) => tracing::warn!("{error:#}"),
+    }
     for backend in stage.murder.backends() {
         // An audit leaves a ghost with whose name the master owes an answer. Many of those want a person's word.
         let preview = backend.mboxlist_preview().await?.success()?;

@@ -159,7 +159,10 @@ async fn carry_out(
     if let Err(error) = quiet(stage, &mut verdict).await {
         verdict.lost("the murder", format!("it does not come to rest: {error:#}"));
     }
-    check::check(stage, ledger, postbox, &mut verdict).await?;
+    // What was found before it broke off is told, and so is that it did.
+    if let Err(error) = check::check(stage, ledger, postbox, &mut verdict).await {
+        verdict.lost("the check", format!("it broke off: {error:#}"));
+    }
     Ok((felt, told, verdict))
 }
 
