@@ -19,7 +19,7 @@ use crate::authority::machine::{
     BarrierId, CallId, CommitId, Decision, Event, Machine, Now, Policy, Progress, Restored, State, Task,
 };
 use crate::authority::recorded::{Recorded, unconfirmed};
-use crate::authority::task::age::{expired_doubts, worth};
+use crate::authority::task::age::{Steady, expired_doubts, worth};
 use crate::authority::write::Outcome;
 use crate::list::{Entry, MailboxName, takes_away};
 use crate::store::tests::files::{Files, Scribe};
@@ -67,7 +67,7 @@ pub(super) struct Running {
     pub(super) scribe: Scribe,
     pub(super) feed: Feed,
     pub(super) started: Duration,
-    started_unix: u64,
+    steady: Steady,
     attended: Duration,
     pub(super) waiting: VecDeque<Job>,
     pub(super) writing: Vec<Job>,
@@ -237,7 +237,7 @@ impl World {
             scribe,
             feed: Feed::default(),
             started: self.now,
-            started_unix: wall(),
+            steady: Steady::new(wall()),
             attended: self.now,
             waiting: VecDeque::new(),
             writing: Vec::new(),
@@ -388,10 +388,10 @@ impl World {
         if self.now - running.attended >= ATTENDED_EVERY && running.machine.state() != State::Learning {
             running.attended = self.now;
             let mut changes = vec![Change::Attended { at_unix: wall() }];
+            let steady = running.steady.look(wall(), self.now - running.started);
             if running.machine.state() == State::Following {
-                let up = self.now - running.started;
                 let list = running.facts.store.snapshot();
-                let expired = list.and_then(|list| expired_doubts(&list, wall(), running.started_unix, up));
+                let expired = list.and_then(|list| expired_doubts(&list, wall(), steady));
                 changes.extend(expired.unwrap_or_default());
             }
             self.submit(None, changes, None);

@@ -30,16 +30,46 @@ pub(crate) fn worth(stats: &Stats, now_unix: u64, max_unattended: Duration) -> (
     }
 }
 
+/// By how much the wall clock may differ from the process's own before it counts as having been set.
+const SET: u64 = 60;
+
+/// Since when the wall clock has gone like the process's own clock, as far as anybody looked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steady {
+    since: Duration,
+    since_unix: u64,
+}
+
+impl Steady {
+    /// At the start of the process.
+    pub(crate) fn new(now_unix: u64) -> Self {
+        Self { since: Duration::ZERO, since_unix: now_unix }
+    }
+
+    /// Looks at both clocks. For how long they have gone alike.
+    pub(crate) fn look(&mut self, now_unix: u64, up: Duration) -> Duration {
+        let gone = up.saturating_sub(self.since);
+        if now_unix.abs_diff(self.since_unix.saturating_add(gone.as_secs())) <= SET {
+            return gone;
+        }
+        *self = Self { since: up, since_unix: now_unix };
+        Duration::ZERO
+    }
+}
+
 /// Doubts that have been on record for long enough.
 ///
-/// A clock that was set forward makes none of them old: no more time has passed than since the start of the process.
+/// A clock that was set, to and fro even, makes none of them old: what they are dated by it is not believed before it has
+/// been steady for as long as they are kept.
 pub(crate) fn expired_doubts(
     list: &Snapshot,
     now_unix: u64,
-    started_unix: u64,
-    up: Duration,
+    steady: Duration,
 ) -> Result<Vec<Change>, StoreError> {
-    let before = now_unix.min(started_unix + up.as_secs()).saturating_sub(DOUBT_KEPT.as_secs());
+    if steady < DOUBT_KEPT {
+        return Ok(Vec::new());
+    }
+    let before = now_unix.saturating_sub(DOUBT_KEPT.as_secs());
     let old = |doubts: &[Doubt]| doubts.iter().all(|doubt| doubt.at_unix < before);
     let doubts = list.doubts(None, 10_000)?.into_iter();
     Ok(doubts.filter(|(_, all)| old(all)).map(|(name, _)| Change::Undoubt { name }).collect())
@@ -75,10 +105,23 @@ mod tests {
         let name = MailboxName::new(b"user.a").unwrap();
         store.commit(vec![Change::Doubt { name: name.clone(), doubt }]).await.unwrap();
         let list = store.snapshot().unwrap();
-        let expired = |now, up| expired_doubts(&list, now, 1_000_000, Duration::from_secs(up)).unwrap();
+        let expired = |now, steady| expired_doubts(&list, now, Duration::from_secs(steady)).unwrap();
         assert_eq!(expired(1_000_000 + DAY, DAY), []);
         assert_eq!(expired(1_000_001 + DAY, DAY + 1), [Change::Undoubt { name }], "a day has passed");
         assert_eq!(expired(1_000_000 + 2 * DAY, 10), [], "it was set forward");
         assert_eq!(expired(1_000_000, 2 * DAY), [], "it was set back");
+    }
+
+    #[test]
+    fn a_clock_is_steady_since_it_was_set_last() {
+        const DAY: u64 = 24 * 3600;
+        let mut steady = Steady::new(10 * DAY);
+        let mut look = |unix, up| steady.look(unix, Duration::from_secs(up)).as_secs();
+        assert_eq!(look(10 * DAY + 30, 30), 30);
+        assert_eq!(look(10 * DAY + 115, 60), 60, "it may gain a little");
+        assert_eq!(look(7 * DAY + 90, 90), 0, "set back");
+        assert_eq!(look(7 * DAY + 120, 120), 30);
+        assert_eq!(look(9 * DAY + 150, 150), 0, "and forward");
+        assert_eq!(look(10 * DAY + 150, DAY + 150), DAY);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::age::{expired_doubts, worth};
+use super::age::{Steady, expired_doubts, worth};
 use super::committer::Committer;
 use super::comparer::Aside;
 use super::handle::{Options, Order, Passage, Standing};
@@ -96,8 +96,7 @@ pub(super) struct Driver {
     /// The next list replaces ours.
     replace: bool,
     started: Instant,
-    /// By the wall clock.
-    started_unix: u64,
+    steady: Steady,
     attended: Instant,
     standing: watch::Sender<Standing>,
     pulse: Pulse,
@@ -177,7 +176,7 @@ impl Driver {
             aside,
             replace: restored == Restored::Nothing,
             started: now,
-            started_unix: unix(),
+            steady: Steady::new(unix()),
             attended: now,
             standing,
             pulse,
@@ -266,20 +265,20 @@ impl Driver {
         if self.attended.elapsed() >= ATTENDED_EVERY && self.machine.state() != State::Learning {
             self.attended = Instant::now();
             let mut changes = vec![Change::Attended { at_unix: unix() }];
+            let steady = self.steady.look(unix(), self.started.elapsed());
             if self.machine.state() == State::Following {
-                changes.extend(self.expired_doubts());
+                changes.extend(self.expired_doubts(steady));
             }
             self.committer.submit(None, changes, None);
         }
     }
 
-    fn expired_doubts(&self) -> Vec<Change> {
+    fn expired_doubts(&self, steady: Duration) -> Vec<Change> {
         let store = &self.facts.store;
         if store.stats().doubts == 0 {
             return Vec::new();
         }
-        let up = self.started.elapsed();
-        let expired = store.snapshot().and_then(|list| expired_doubts(&list, unix(), self.started_unix, up));
+        let expired = store.snapshot().and_then(|list| expired_doubts(&list, unix(), steady));
         expired.unwrap_or_default()
     }
 
