@@ -137,11 +137,11 @@ fn put_string(out: &mut BytesMut, string: &[u8]) {
     }
     out.put_slice(b" \"");
     let mut rest = string;
-    while let Some((plain, special)) = memchr2(b'"', b'\\', rest).and_then(|at| rest.split_at_checked(at)) {
-        let (byte, behind) = special.split_at(1);
+    while let Some((plain, [special, behind @ ..])) =
+        memchr2(b'"', b'\\', rest).and_then(|at| rest.split_at_checked(at))
+    {
         out.put_slice(plain);
-        out.put_u8(b'\\');
-        out.put_slice(byte);
+        out.put_slice(&[b'\\', *special]);
         rest = behind;
     }
     out.put_slice(rest);
