@@ -21,6 +21,8 @@ const TELLS_NOBODY: &str = "be2.murder.test";
 const AGREED: Duration = Duration::from_secs(60);
 /// For an audit of some thousand names, of which busy ones are looked at again.
 const AUDITED: Duration = Duration::from_secs(1200);
+/// For one command about a list of some thousand names.
+const ASKED: Duration = Duration::from_secs(120);
 /// For Ravenry to find out how operations ended that nobody tells it of; a backend that was away is asked again later.
 const FOUND_OUT: Duration = Duration::from_secs(180);
 
@@ -29,7 +31,10 @@ pub async fn check(stage: &Stage, ledger: &Ledger, postbox: &Postbox, verdict: &
     let agreement = stage.agreement().await?;
     found_out(stage).await;
     as_users_find_it(stage, &agreement, ledger, verdict).await?;
-    put_right(stage, &agreement, ledger, verdict).await?;
+    // What it cannot put right shows afterwards.
+    if let Err(error) = put_right(stage, &agreement, ledger, verdict).await {
+        tracing::warn!("{error:#}");
+    }
     let left_behind = |difference: &Difference| ledger.book().left_behind(difference);
     if let Err(error) = agreement.reached_but_for(AGREED, left_behind).await {
         for difference in agreement.differences().await?.into_iter().filter(|found| !left_behind(found)) {
@@ -138,7 +143,6 @@ async fn put_right(
             _ => verdict.exceptions.announced += 1,
         }
     }
-    // What it cannot put right, or not in this time, shows afterwards.
     match stage.ravenry.cli_within(AUDITED, &["audit", "--fix", "--yes"]).await {
         Ok(audited) => tracing::info!("{}", audited.said()),
         Err(error) => tracing::warn!("{error:#}"),
@@ -150,14 +154,14 @@ async fn put_right(
         let server = backend.server();
         if count != "0" {
             let allow = ["allow-removals", "--server", &server, "--count", &count];
-            stage.ravenry.cli(&allow).await?.success()?;
+            stage.ravenry.cli_within(ASKED, &allow).await?.success()?;
         }
         let pushed = backend.mboxlist_push().await?.success()?;
         if pushed.said().contains("Remove Local") {
             verdict.lost(backend.name(), format!("ctl_mboxlist -m deleted mailboxes: {}", pushed.said()));
         }
     }
-    let listed = stage.ravenry.cli(&["conflicts", "list", "--json"]).await?.success()?;
+    let listed = stage.ravenry.cli_within(ASKED, &["conflicts", "list", "--json"]).await?.success()?;
     let mut held = BTreeSet::new();
     for backend in stage.murder.backends() {
         held.extend(backend.dump().await?.local().map(|(name, _)| name.clone()));
@@ -168,7 +172,8 @@ async fn put_right(
         let here = dispute.get("ours").is_some_and(|ours| !ours.is_null());
         let keep = if here == held.contains(name) { "ours" } else { "master" };
         tracing::info!("{line}: keep {keep}");
-        stage.ravenry.cli(&["conflicts", "resolve", name, "--keep", keep, "--yes"]).await?.success()?;
+        let resolve = ["conflicts", "resolve", name, "--keep", keep, "--yes"];
+        stage.ravenry.cli_within(ASKED, &resolve).await?.success()?;
         verdict.exceptions.decided += 1;
     }
     Ok(())

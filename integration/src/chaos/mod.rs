@@ -187,7 +187,7 @@ async fn quiet(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     stage.ravenry.wait_for(SETTLED, "following, nothing owed", is).await?;
     free_frontends(&stage.murder, verdict).await?;
     stage.ravenry.wait_for(SETTLED, "both streams", |status| status["streams"] == 2).await?;
-    stage.ravenry.cli(&["queue", "retry", "--all"]).await?.success()?;
+    stage.ravenry.cli_within(SETTLED, &["queue", "retry", "--all"]).await?.success()?;
     let drained = eventually(SETTLED, "an empty queue", async || {
         let status = stage.ravenry.status().await?;
         Ok((status.pointer("/queue/messages").and_then(serde_json::Value::as_u64) == Some(0)).then_some(()))
