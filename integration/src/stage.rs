@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use crate::agreement::{Agreement, Difference, dump_of};
 use crate::clients::Mupdate;
 use crate::murder::{Dump, Murder, Plan};
-use crate::ravenry::{Ravenry, Settings};
+use crate::ravenry::{Ravenry, Settings, Site};
 use crate::relay::Relay;
 
 /// How long Ravenry may take to learn a small list.
@@ -82,11 +82,17 @@ impl Stage {
 
     /// [`Stage::start`] in a murder whose master answers.
     pub async fn start_around(murder: Murder, extra: &str) -> Result<Self> {
+        Self::start_around_at(murder, extra, Site::default()).await
+    }
+
+    /// [`Stage::start_around`], with Ravenry somewhere else.
+    pub async fn start_around_at(murder: Murder, extra: &str, site: Site) -> Result<Self> {
         let at = |port: u16| SocketAddr::from((murder.gateway(), port));
         let to_master = Relay::start(at(0), murder.mm.mupdate_address()).await?;
         let settings =
             Settings { listen: at(3905), master: to_master.address(), extra: placed(&murder, extra) };
-        let ravenry = Ravenry::start(settings).await?;
+        let mut ravenry = Ravenry::prepare_at(settings, site).await?;
+        ravenry.launch().await?;
         ravenry
             .wait_for_state("following", LEARNING)
             .await

@@ -15,6 +15,7 @@ async fn every_measure_runs_on_a_real_master_and_fills_its_row() -> Result<()> {
         "FIND, pipelined",
         "replay",
         "reseed",
+        "ghosts",
         "VmRSS",
     ] {
         assert!(

@@ -180,7 +180,7 @@ pub struct Progress {
 /// One line of an answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Line {
+pub(crate) enum Line {
     Progress(Progress),
     Notice(String),
     Item(serde_json::Value),

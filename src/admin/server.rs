@@ -47,7 +47,7 @@ pub struct Session {
 
 /// The way to the client; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Replies(mpsc::Sender<Line>);
+pub struct Replies(pub(crate) mpsc::Sender<Line>);
 
 impl Replies {
     /// Sends a part of the answer; waits while the client is slow.

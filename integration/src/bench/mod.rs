@@ -13,13 +13,14 @@
 //! | `stage` | the master with a filled list, and the Ravenries beside it |
 //! | `client`, `load` | a fast MUPDATE client, and what several of them do |
 //! | `model` | a master that is only a list of any length |
-//! | `pairs`, `update`, `delay`, `find`, `replay`, `reseed`, `memory` | the measures |
+//! | `pairs`, `update`, `delay`, `find`, `replay`, `reseed`, `memory`, `ghosts` | the measures |
 //! | `report` | rows, aims, the table |
 
 pub(crate) mod apart;
 mod client;
 mod delay;
 mod find;
+mod ghosts;
 pub(crate) mod ground;
 mod load;
 mod memory;
@@ -55,6 +56,8 @@ pub enum Measure {
     Replay,
     /// A master that returns empty: noticing it, and giving it everything.
     Reseed,
+    /// Names that no backend holds, taken off the list.
+    Ghosts,
     /// Memory, after the whole list and random names were asked for.
     Memory,
     /// The time to serve after a crash.
@@ -104,6 +107,11 @@ pub async fn run(measure: Measure, scale: Scale) -> Result<Report> {
             report.rows.extend(find::measure(&stage, &scale).await?);
         }
         stage.stop().await?;
+    }
+    if measure.includes(Measure::Ghosts) {
+        let (row, version) = ghosts::measure(&ground, &scale).await?;
+        report.cyrus = Some(version);
+        report.rows.push(row);
     }
     if measure.includes(Measure::Memory) || measure.includes(Measure::Start) {
         for mailboxes in &scale.memory_lists {

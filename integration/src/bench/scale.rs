@@ -29,6 +29,8 @@ pub struct Scale {
     pub replayed: usize,
     /// Random FINDs before memory is measured.
     pub finds: usize,
+    /// Ghosts that are taken off the list.
+    pub ghosts: u64,
 }
 
 impl Scale {
@@ -47,6 +49,7 @@ impl Scale {
             delay_changes: 2000,
             replayed: 10_000,
             finds: 1_000_000,
+            ghosts: 2_000,
         }
     }
 
@@ -64,6 +67,7 @@ impl Scale {
             delay_changes: 500,
             replayed: 3000,
             finds: 300_000,
+            ghosts: 500,
             ..Self::full()
         }
     }
@@ -83,6 +87,7 @@ impl Scale {
             delay_changes: 20,
             replayed: 50,
             finds: 500,
+            ghosts: 20,
         }
     }
 }
