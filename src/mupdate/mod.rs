@@ -1,4 +1,6 @@
 //! The MUPDATE faces: server to the murder, client to the master.
 
 pub mod client;
+#[cfg(test)]
+mod peer;
 pub mod server;

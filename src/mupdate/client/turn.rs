@@ -28,23 +28,16 @@ pub(super) async fn take(address: &str) -> Turn {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use crate::mupdate::client::{Connection, LinkConfig, Tls};
+    use crate::mupdate::peer::Peer;
     use crate::net::secret::Secret;
     use crate::net::tls::testing::make;
     use crate::net::trust::Trust;
 
-    const BANNER: &[u8] =
-        b"* AUTH\r\n* STARTTLS\r\n* OK MUPDATE \"mm.test\" \"Cyrus IMAP\" \"3.12.4\" \"(master)\"\r\n";
-
-    /// The next command of a connection.
-    async fn command(master: &mut BufReader<TcpStream>) -> String {
-        let mut line = String::new();
-        master.read_line(&mut line).await.unwrap();
-        line
-    }
+    const BANNER: &str =
+        "* AUTH\r\n* STARTTLS\r\n* OK MUPDATE \"mm.test\" \"Cyrus IMAP\" \"3.12.4\" \"(master)\"\r\n";
 
     #[tokio::test]
     async fn rule_5_two_handshakes_are_never_at_a_master_together() {
@@ -57,17 +50,17 @@ mod tests {
         let open = async || {
             let config = config.clone();
             let opening = tokio::spawn(async move { Connection::open(&config).await });
-            let mut master = BufReader::new(listener.accept().await.unwrap().0);
-            master.write_all(BANNER).await.unwrap();
+            let mut master = Peer::accept(&listener).await;
+            master.say(BANNER).await;
             (master, opening)
         };
         let (mut first, one) = open().await;
-        assert!(command(&mut first).await.ends_with("STARTTLS\r\n"));
+        assert!(first.line().await.ends_with("STARTTLS\r\n"));
         let (mut second, other) = open().await;
-        let early = tokio::time::timeout(Duration::from_millis(300), command(&mut second)).await;
+        let early = tokio::time::timeout(Duration::from_millis(300), second.line()).await;
         assert!(early.is_err(), "both are at it: {early:?}");
         drop(first);
-        assert!(command(&mut second).await.ends_with("STARTTLS\r\n"));
+        assert!(second.line().await.ends_with("STARTTLS\r\n"));
         drop(second);
         assert!(one.await.unwrap().is_err() && other.await.unwrap().is_err());
     }

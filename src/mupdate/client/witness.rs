@@ -171,14 +171,12 @@ fn same(ours: Option<&Entry>, theirs: Option<&Entry>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::list::{Acl, Location, MailboxName};
+    use crate::mupdate::peer::{PATIENCE, Peer};
     use crate::net::secret::Secret;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn entry(acl: Option<&str>) -> Entry {
         let location = Location::new(b"be1!d").unwrap();
@@ -193,38 +191,26 @@ mod tests {
     }
 
     /// A frontend's slave, played by the test.
-    struct Slave(BufReader<TcpStream>);
+    struct Slave(Peer);
 
     impl Slave {
         async fn accept(listener: &TcpListener, role: &str) -> Self {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut slave = Self(BufReader::new(stream));
-            slave.say("* AUTH \"PLAIN\"\r\n").await;
-            slave.say(&format!("* OK MUPDATE \"fe.test\" \"Cyrus IMAP\" \"3.6.1\" \"{role}\"\r\n")).await;
-            slave
+            let mut peer = Peer::accept(listener).await;
+            peer.say("* AUTH \"PLAIN\"\r\n").await;
+            peer.say(&format!("* OK MUPDATE \"fe.test\" \"Cyrus IMAP\" \"3.6.1\" \"{role}\"\r\n")).await;
+            peer.line().await;
+            peer.say("A01 OK \"Authenticated\"\r\n").await;
+            Self(peer)
         }
 
         async fn logged_in(listener: &TcpListener) -> Self {
-            let mut slave = Self::accept(listener, "mupdate://ravenry.test").await;
-            slave.hear().await;
-            slave.say("A01 OK \"Authenticated\"\r\n").await;
-            slave
-        }
-
-        async fn say(&mut self, text: &str) {
-            self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
-        }
-
-        async fn hear(&mut self) -> String {
-            let mut heard = String::new();
-            tokio::time::timeout(PATIENCE, self.0.read_line(&mut heard)).await.expect("a line").unwrap();
-            heard
+            Self::accept(listener, "mupdate://ravenry.test").await
         }
 
         /// Answers one look: `shown` is the line before the OK.
         async fn shows(&mut self, name: &str, shown: &str) {
-            assert_eq!(self.hear().await, format!("F01 FIND \"{name}\"\r\n"));
-            self.say(&format!("{shown}F01 OK \"Search completed\"\r\n")).await;
+            assert_eq!(self.0.line().await, format!("F01 FIND \"{name}\"\r\n"));
+            self.0.say(&format!("{shown}F01 OK \"Search completed\"\r\n")).await;
         }
     }
 
@@ -268,18 +254,18 @@ mod tests {
         // The last of many stands for all; and one that is overtaken need not be seen itself.
         feed.publish(change(2, "user.b", None));
         feed.publish(change(3, "user.a", Some(entry(Some("a\tlrs\t")))));
-        let look = slave.hear().await;
+        let look = slave.0.line().await;
         feed.publish(change(4, "user.a", None));
         feed.publish(change(5, "user.b", None));
-        slave.say("F01 OK \"Search completed\"\r\n").await;
+        slave.0.say("F01 OK \"Search completed\"\r\n").await;
         assert!(look.contains("user."), "{look}");
         let mut looks = 0;
         while !feed.is_written(5) {
-            let Ok(more) = tokio::time::timeout(Duration::from_millis(200), slave.hear()).await else {
+            let Ok(more) = tokio::time::timeout(Duration::from_millis(200), slave.0.line()).await else {
                 continue;
             };
             assert!(more.starts_with("F01 FIND "), "{more}");
-            slave.say("F01 OK \"Search completed\"\r\n").await;
+            slave.0.say("F01 OK \"Search completed\"\r\n").await;
             looks += 1;
         }
         assert!(looks <= 3, "{looks} looks");
@@ -306,10 +292,8 @@ mod tests {
         let feed = Feed::default();
         let _witness = tokio::spawn(Witness::new(config, feed.clone()).run());
         for _ in 0..2 {
-            let mut master = Slave::accept(&listener, "(master)").await;
-            master.hear().await;
-            master.say("A01 OK \"Authenticated\"\r\n").await;
-            assert_eq!(master.0.read(&mut [0; 16]).await.unwrap(), 0, "it goes away");
+            let master = Slave::accept(&listener, "(master)").await;
+            assert_eq!(master.0.rest().await, "", "it goes away");
             assert_eq!(feed.subscribers(), 0);
         }
     }

@@ -1,7 +1,8 @@
 //! The stream: the list, what changes it, and masters that are none.
 use super::super::LinkConfig;
-use super::{BANNER, PATIENCE, Stage};
+use super::{BANNER, Stage};
 use crate::authority::master::{LinkEvent, Master};
+use crate::mupdate::peer::PATIENCE;
 use crate::net::secret::Secret;
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_master_that_hangs_anywhere_is_lost_in_bounded_time() {
             }
         };
         assert!(reason.starts_with("no answer for"), "stopped after {stop_after}: {reason}");
-        master.hung_up().await;
+        master.rest().await;
     }
 }
 
@@ -132,9 +133,9 @@ async fn rule_5_a_master_that_tls_would_crash_is_not_asked_for_it() {
 #[tokio::test]
 async fn reconnect_takes_a_fresh_list_at_once() {
     let mut stage = Stage::start_with(|config| LinkConfig { backoff: PATIENCE, ..config }).await;
-    let mut master = stage.following().await;
+    let master = stage.following().await;
     stage.link.reconnect();
-    master.hung_up().await;
+    master.rest().await;
     assert_eq!(stage.down().await, "connecting anew");
     stage.following().await;
 }

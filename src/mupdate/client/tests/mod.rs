@@ -6,58 +6,21 @@ mod writes;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::{LinkConfig, MasterLink};
 use crate::authority::master::LinkEvent;
 use crate::authority::write::Write;
 use crate::list::{Acl, Location, MailboxName};
+use crate::mupdate::peer::{PATIENCE, Peer};
 use crate::net::secret::Secret;
 
-/// What the link is patient for in these tests, and what we are.
+/// What the link is patient for in these tests.
 const SILENCE: Duration = Duration::from_millis(300);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 const BANNER: &str = "* AUTH \"PLAIN\"\r\n* COMPRESS \"DEFLATE\"\r\n* PARTIAL-UPDATE\r\n\
                       * OK MUPDATE \"mm.test\" \"Cyrus IMAP\" \"3.6.1\" \"(master)\"\r\n";
-
-/// One connection as the master sees it.
-struct Conversation {
-    stream: TcpStream,
-    seen: Vec<u8>,
-}
-
-impl Conversation {
-    async fn say(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
-    }
-
-    /// Reads up to and with `end`; gives back what came, or what there was when the link hung up.
-    async fn hear(&mut self, end: &str) -> Result<String, String> {
-        let reading = async {
-            loop {
-                if let Some(at) = self.seen.windows(end.len()).position(|w| w == end.as_bytes()) {
-                    let rest = self.seen.split_off(at + end.len());
-                    return Ok(String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap());
-                }
-                let mut part = [0; 1024];
-                match self.stream.read(&mut part).await {
-                    Ok(0) | Err(_) => return Err(String::from_utf8_lossy(&self.seen).into_owned()),
-                    Ok(n) => self.seen.extend_from_slice(&part[..n]),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, reading)
-            .await
-            .unwrap_or_else(|_| panic!("the link never said {end:?}"))
-    }
-
-    async fn hung_up(&mut self) {
-        assert!(self.hear("never said by anybody").await.is_err());
-    }
-}
 
 /// A master that is not there yet.
 struct Stage {
@@ -88,13 +51,12 @@ impl Stage {
         Self { listener, events, link: MasterLink::spawn(adjust(config), sender) }
     }
 
-    async fn accept(&self) -> Conversation {
-        let (stream, _) = tokio::time::timeout(PATIENCE, self.listener.accept()).await.unwrap().unwrap();
-        Conversation { stream, seen: Vec::new() }
+    async fn accept(&self) -> Peer {
+        Peer::accept(&self.listener).await
     }
 
     /// A connection that has logged in.
-    async fn known(&self) -> Conversation {
+    async fn known(&self) -> Peer {
         let mut conversation = self.accept().await;
         conversation.say(BANNER).await;
         let said = conversation.hear("=\"\r\n").await.unwrap();
@@ -104,7 +66,7 @@ impl Stage {
     }
 
     /// A connection that follows, with one name in the list.
-    async fn following(&mut self) -> Conversation {
+    async fn following(&mut self) -> Peer {
         let mut conversation = self.known().await;
         conversation.hear("U01 UPDATE\r\n").await.unwrap();
         conversation

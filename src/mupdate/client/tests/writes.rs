@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 use super::super::LinkConfig;
-use super::{PATIENCE, SILENCE, Stage, activate, delete};
+use super::{SILENCE, Stage, activate, delete};
 use crate::authority::master::{Lost, Master, MasterReply};
+use crate::mupdate::peer::PATIENCE;
 use crate::rules::{Rule, without};
 
 #[tokio::test]

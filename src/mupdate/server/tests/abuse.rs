@@ -5,7 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use tokio::io::AsyncWriteExt;
 
-use super::{Client, PATIENCE, ServerConfig, Stage};
+use super::{ServerConfig, Stage};
+use crate::mupdate::peer::{PATIENCE, Peer};
 
 #[tokio::test]
 async fn a_wrong_password_and_a_stranger_get_nowhere() {
@@ -72,7 +73,7 @@ fn hasty(config: ServerConfig) -> ServerConfig {
 }
 
 /// Until closed, in however small steps it is written to.
-async fn drip(client: &mut Client, bytes: &[u8]) {
+async fn drip(client: &mut Peer, bytes: &[u8]) {
     let dripping = async {
         for byte in bytes.iter().cycle() {
             if client.stream.write_all(&[*byte]).await.is_err() {

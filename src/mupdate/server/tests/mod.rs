@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::{Server, ServerConfig};
@@ -19,11 +18,10 @@ use crate::authority::master::{BoxFuture, LinkEpoch, LinkEvent, Lost, Master, Ma
 use crate::authority::task::{Authority, Options};
 use crate::authority::write::Write;
 use crate::list::{Acl, Entry, Location, MailboxName};
+use crate::mupdate::peer::Peer;
 use crate::net::sasl::server::Gate;
 use crate::net::users::{Users, add_user};
 use crate::store::{Options as StoreOptions, Store};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A master that says yes to everything.
 struct Willing;
@@ -93,62 +91,17 @@ impl Stage {
         Self { address, authority, server, _events: events, _stop: stop, _dir: dir }
     }
 
-    async fn stranger(&self) -> Client {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let mut client = Client { stream, seen: Vec::new() };
+    async fn stranger(&self) -> Peer {
+        let mut client = Peer::connect(self.address).await;
         client.until("(master)\"\r\n").await;
         client
     }
 
-    async fn client(&self) -> Client {
+    async fn client(&self) -> Peer {
         let mut client = self.stranger().await;
         let plain = base64::engine::general_purpose::STANDARD.encode("\0murder\0secret");
         client.say(&format!("A01 AUTHENTICATE \"PLAIN\" {{{}+}}\r\n{plain}\r\n", plain.len())).await;
         client.until("A01 OK \"Authenticated\"\r\n").await;
         client
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    seen: Vec<u8>,
-}
-
-impl Client {
-    async fn say(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
-    }
-
-    /// Reads up to and with `end`, and gives back all of it.
-    async fn until(&mut self, end: &str) -> String {
-        let reading = async {
-            loop {
-                if let Some(at) = self.seen.windows(end.len()).position(|w| w == end.as_bytes()) {
-                    let rest = self.seen.split_off(at + end.len());
-                    let text = std::mem::replace(&mut self.seen, rest);
-                    return String::from_utf8(text).unwrap();
-                }
-                let mut part = [0; 4096];
-                match self.stream.read(&mut part).await.unwrap() {
-                    0 => panic!("closed before {end:?}: {:?}", String::from_utf8_lossy(&self.seen)),
-                    n => self.seen.extend_from_slice(&part[..n]),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, reading).await.expect(end)
-    }
-
-    async fn ask(&mut self, command: &str) -> String {
-        self.say(&format!("X1 {command}\r\n")).await;
-        self.until("\r\n").await
-    }
-
-    /// Reads until the other side hangs up.
-    async fn rest(mut self) -> String {
-        let mut rest = Vec::new();
-        // Closed bare, with our bytes unread, it is a reset.
-        let _ = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("an end");
-        self.seen.extend_from_slice(&rest);
-        String::from_utf8_lossy(&self.seen).into_owned()
     }
 }

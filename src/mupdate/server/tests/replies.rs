@@ -1,16 +1,16 @@
 //! What a well-behaved client is told.
 
 use base64::Engine as _;
-use tokio::net::TcpStream;
 
-use super::{Client, Stage};
+use super::Stage;
 use crate::authority::machine::State;
 use crate::authority::task::Order as Command;
+use crate::mupdate::peer::Peer;
 
 #[tokio::test]
 async fn the_banner_and_every_reply_are_the_masters() {
     let stage = Stage::start(&[("user.alice", "be1!default"), ("user.bob", "be2!default")]).await;
-    let mut stranger = Client { stream: TcpStream::connect(stage.address).await.unwrap(), seen: Vec::new() };
+    let mut stranger = Peer::connect(stage.address).await;
     assert_eq!(
         stranger.until("(master)\"\r\n").await,
         format!(

@@ -1,10 +1,10 @@
 //! STARTTLS.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Client, PATIENCE, ServerConfig, Stage};
+use super::{ServerConfig, Stage};
+use crate::mupdate::peer::{PATIENCE, Peer};
 use crate::net::tls::{self, Identity, testing};
 
 /// A face with a certificate for `ravenry.test`, and a client that trusts its authority.
@@ -75,7 +75,7 @@ async fn where_tls_is_required_nobody_logs_in_without() {
     let made = testing::make(dir.path(), "ravenry.test");
     let tls = Some(Identity::load(&made.certificate, &made.key).unwrap().server());
     let stage = Stage::start_with(&[], |config| ServerConfig { tls, require_tls: true, ..config }).await;
-    let mut stranger = Client { stream: TcpStream::connect(stage.address).await.unwrap(), seen: Vec::new() };
+    let mut stranger = Peer::connect(stage.address).await;
     let banner = stranger.until("(master)\"\r\n").await;
     assert!(banner.starts_with("* AUTH\r\n* STARTTLS\r\n"), "{banner}");
     let said = stranger.ask("AUTHENTICATE \"PLAIN\" \"AG11cmRlcgBzZWNyZXQ=\"").await;
