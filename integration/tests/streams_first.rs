@@ -18,9 +18,6 @@ const SOON: Duration = Duration::from_secs(30);
 /// Streams beside each other: one alone is often served in time by chance.
 const STREAMS: usize = 8;
 
-/// How long Ravenry keeps an OK back for a stream. Where a busy machine does not get to write for so long, the line may be late.
-const KEPT_BACK: Duration = Duration::from_millis(10);
-
 /// Mailboxes that are reserved, activated and deleted, in each state.
 const NAMES: usize = 50;
 
@@ -38,41 +35,53 @@ async fn the_streams_have_a_change_when_the_backend_has_its_ok() -> Result<()> {
             stage.murder.mm.stop_cyrus().await?;
         }
         stage.ravenry.wait_for_state(state, SOON).await?;
-        let (mut late, mut slow) = (Vec::new(), 0);
+        let (mut late, mut excused) = (Vec::new(), 0);
+        let mut let_go = let_go_so_far(&stage).await?;
         for number in 0..NAMES {
             let name = format!("user.{state}{number}");
             for (verb, word) in [("RESERVE", "RESERVE"), ("ACTIVATE", "MAILBOX"), ("DELETE", "DELETE")] {
-                let asked = Instant::now();
                 let reply = match verb {
                     "RESERVE" => writer.reserve(&name, &place).await?,
                     "ACTIVATE" => writer.activate(&name, &place, "anyone\tlrs\t").await?,
                     _ => writer.delete(&name).await?,
                 };
-                let excused = asked.elapsed() >= KEPT_BACK;
-                slow += usize::from(excused);
                 // The writer has its OK: from here on nothing is waited for.
                 let there: Vec<_> = streams.iter_mut().map(Stream::arrived).collect::<Result<_>>()?;
                 assert!(reply.is_ok(), "{verb} {name}: {reply:?}");
+                let mut missing = 0;
                 for (stream, line) in streams.iter_mut().zip(there) {
                     let line = match line {
                         Some(line) => line,
                         None => {
-                            if !excused {
-                                late.push(format!("{verb} {name}"));
-                            }
+                            missing += 1;
                             stream.wait().await?
                         }
                     };
                     assert_eq!((line.keyword.as_str(), line.arg(0)), (word, name.clone()), "{state}: {verb}");
                 }
+                if missing > 0 {
+                    let so_far = let_go_so_far(&stage).await?;
+                    match so_far - let_go >= missing {
+                        true => excused += 1,
+                        false => late.push(format!("{verb} {name} at {missing} streams")),
+                    }
+                    let_go = so_far;
+                }
             }
         }
-        println!("{state}: {slow} of {} writes took as long as an OK is kept back", 3 * NAMES);
-        assert!(slow < 3 * NAMES, "{state}: no write was fast enough to be judged");
+        println!("{state}: {excused} of {} OKs were let go before every stream had the line", 3 * NAMES);
+        assert!(excused < 3 * NAMES, "{state}: every OK was let go");
         assert!(late.is_empty(), "{state}: {} lines came after the OK: {late:?}", late.len());
     }
     stage.master_back().await?;
     stage.stop().await
+}
+
+/// How often an OK was given although a stream did not take its line in time, as on a busy machine one may not.
+async fn let_go_so_far(stage: &Stage) -> Result<u64> {
+    let scraped = stage.ravenry.scrape().await?;
+    let line = scraped.lines().find_map(|line| line.strip_prefix("ravenry_stream_misses_total "));
+    Ok(line.context("how often OKs were let go")?.trim().parse()?)
 }
 
 /// A stream as the kernel sees it: what can be read from it now, was written before now.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::list::{Entry, MailboxName};
+use crate::telemetry::metric::Metric;
 
 /// How many changes may wait for one subscriber: what a murder under heavy load changes while a slave takes
 /// its first list of a million names.
@@ -155,6 +156,7 @@ impl Feed {
         for (mut written, shared, bound) in behind {
             if tokio::time::timeout_at(now + bound, written.wait_for(|at| *at >= seq)).await.is_err() {
                 shared.live.store(false, Ordering::Release);
+                Metric::StreamMisses.count(1);
             }
         }
     }

@@ -140,6 +140,8 @@ metrics! {
         "Changes that the slowest stream still has to be sent";
     StreamLag = Gauge "ravenry_stream_lag" in Count by &[("peer", OPEN)],
         "Changes that a stream still has to be sent, by the address of the host that logged in; gone when its stream ends";
+    StreamMisses = Counter "ravenry_stream_misses_total" in Count by &[],
+        "Times that a change was answered OK although a frontend did not have it yet: the frontend had not taken it in time";
     LmtpSessions = Gauge "ravenry_lmtp_sessions" in Count by &[],
         "Clients of the face to the MTA";
     LmtpRecipients = Counter "ravenry_lmtp_recipients_total" in Count by
