@@ -304,6 +304,7 @@ impl World {
             trace.push(format!("{:>10.6} {state} < {told}", now.as_secs_f64()));
         }
         let time = Now { since_start: now - running.started, unix: wall() };
+        running.steady.look(time.unix, time.since_start);
         let decisions = running.machine.handle(event, time, &running.facts);
         for decision in decisions {
             self.note(|| format!("    > {decision:?}"));

@@ -46,7 +46,8 @@ impl Steady {
         Self { since: Duration::ZERO, since_unix: now_unix }
     }
 
-    /// Looks at both clocks. For how long they have gone alike.
+    /// Looks at both clocks. For how long they have gone alike. Whoever dates something looks, so that what was dated while
+    /// the clock was set to and fro is known for it.
     pub(crate) fn look(&mut self, now_unix: u64, up: Duration) -> Duration {
         let gone = up.saturating_sub(self.since);
         if now_unix.abs_diff(self.since_unix.saturating_add(gone.as_secs())) <= SET {

@@ -284,6 +284,8 @@ impl Driver {
 
     fn feed_machine(&mut self, event: Event) {
         let now = Now { since_start: self.started.elapsed(), unix: unix() };
+        // What is dated by a clock was dated by one that was looked at.
+        self.steady.look(now.unix, now.since_start);
         let facts: &dyn Facts = &self.facts;
         let decisions = self.machine.handle(event, now, facts);
         for decision in decisions {
