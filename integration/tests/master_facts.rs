@@ -8,6 +8,7 @@ use ravenry_integration::agreement::{Agreement, Difference};
 use ravenry_integration::clients::{Mupdate, MupdateReply, literal};
 use ravenry_integration::deadline::eventually;
 use ravenry_integration::murder::{Entry, Murder, Plan, Suite};
+use ravenry_integration::stage::Stage;
 
 const ACL: &str = "alice\tlrswipkxtecdan\t";
 /// Where no server is: the place that a guarded deletion reserves.
@@ -107,6 +108,20 @@ async fn a_reservation_of_an_active_name_from_its_own_place_demotes_it_as_deacti
     })
     .await?;
     murder.stop().await
+}
+
+/// What Ravenry sends is quoted up to 16 KiB: an ACL of some hundred users has that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acl_of_sixteen_kib_reaches_master_and_frontends_as_a_quoted_string() -> Result<()> {
+    let stage = Stage::start(Plan::chosen()?, "").await?;
+    let acl: String = (0..780).map(|nth| format!("colleague{nth:03}\tlrswi\t")).collect();
+    assert!((14_000..16_384).contains(&acl.len()), "{} bytes", acl.len());
+    let location = stage.murder.be1.location();
+    let mut writer = Mupdate::login(stage.ravenry.address()).await?;
+    writer.activate("user.crowded", &location, &acl).await?.ok()?;
+    assert_eq!(stage.murder.mm.dump().await?.get("user.crowded"), Some(&Entry::active(&location, &acl)));
+    // Its backend has no such mailbox; the frontends have the same entry.
+    stage.stop_but_for(Difference::is_ghost).await
 }
 
 /// A line of the dump without the name and the modification time, to compare two of them.

@@ -11,9 +11,9 @@ use memchr::memchr2;
 use super::command::CommandBody;
 use super::reply::Status;
 
-/// The longest string that is quoted, in bytes. Cyrus ends the whole process over one longer than its `maxquoted`
-/// (131,072 by default); no name, location or usual ACL is longer than this.
-const MAX_QUOTED: usize = 1024;
+/// The longest string that is quoted, in bytes: no name or location is longer, nor an ACL of some eight hundred users.
+/// Cyrus ends the whole process over one longer than its `maxquoted`, which is 131,072 by default where there is one.
+const MAX_QUOTED: usize = 16 * 1024;
 
 /// Appends a command.
 pub fn put_command(out: &mut BytesMut, tag: &[u8], body: &CommandBody) {

@@ -319,9 +319,9 @@ fn a_literal_is_written_only_where_a_quoted_string_will_not_do() {
     assert_eq!(written("user.a b"), "U01 DELETE \"user.a b\"\r\n");
     assert_eq!(written(r#"user."a\b"#), "U01 DELETE \"user.\\\"a\\\\b\"\r\n");
     assert_eq!(written("user.a\r\nb"), "U01 DELETE {9+}\r\nuser.a\r\nb\r\n");
-    let (short, long) = ("n".repeat(1024), "n".repeat(1025));
+    let (short, long) = ("n".repeat(16_384), "n".repeat(16_385));
     assert_eq!(written(&short), format!("U01 DELETE \"{short}\"\r\n"));
-    assert_eq!(written(&long), format!("U01 DELETE {{1025+}}\r\n{long}\r\n"));
+    assert_eq!(written(&long), format!("U01 DELETE {{16385+}}\r\n{long}\r\n"));
 }
 
 #[test]
