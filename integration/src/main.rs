@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use ravenry_integration::engine::Engine;
 use ravenry_integration::murder::{self, Suite};
@@ -167,7 +167,11 @@ async fn main() -> Result<ExitCode> {
         Chore::Matrix { suite, story, lanes, unrecorded, page: false } => {
             let suites = or_all(suite);
             let choice = matrix::Choice { suites, stories: story, lanes, record: !unrecorded };
-            let failed = matrix::run(&choice).await?;
+            let failed = tokio::select! {
+                failed = matrix::run(&choice) => failed?,
+                // Each story has a process group of its own, which the terminal does not interrupt.
+                _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            };
             eprintln!("matrix: {failed} tests failed");
             return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
 
 use super::Outcome;
 use crate::deadline::within;
@@ -91,7 +92,7 @@ pub(super) async fn run(suite: Suite, story: &str, lanes: usize) -> Result<Vec<(
     let (out, err) = (log(suite, story, "out"), log(suite, story, "err"));
     let started = Instant::now();
     within(STORY, format!("{story} on {suite}"), async {
-        let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        let spawned = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
             // The whole workspace: a package alone has other features of its dependencies, and builds all of them anew.
             .args(["test", "--workspace", "--locked", "--test", story, "--", "--test-threads=1"])
             .current_dir(top())
@@ -100,9 +101,10 @@ pub(super) async fn run(suite: Suite, story: &str, lanes: usize) -> Result<Vec<(
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&out)?)
             .stderr(std::fs::File::create(&err)?)
-            .kill_on_drop(true)
-            .status()
-            .await?;
+            .process_group(0)
+            .spawn()?;
+        let mut running = Running(spawned);
+        let status = running.0.wait().await?;
         let outcomes = outcomes(&std::fs::read_to_string(&out)?);
         let all_passed = outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Passed);
         ensure!(!outcomes.is_empty() && status.success() == all_passed, "see {}", err.display());
@@ -113,6 +115,18 @@ pub(super) async fn run(suite: Suite, story: &str, lanes: usize) -> Result<Vec<(
         Ok(outcomes)
     })
     .await
+}
+
+/// Cargo, and in its group the story and Ravenry: what is dropped before its end ends all of them.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Once it was waited for it has no pid any more.
+        if let Some(group) = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 /// Reads what Rust's test harness prints: `test NAME ... ok`.
