@@ -16,6 +16,8 @@ use crate::murder::{Murder, Plan};
 use crate::ravenry::Site;
 use crate::stage::{BACKENDS, Stage};
 
+/// What a backend takes off at the master itself would be too much to be believed.
+const CREDULOUS: &str = "[guard]\nat_least = 1000000\nat_most = 1000000\n\n";
 /// For thousands of ghosts.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// For the frontends to come back to who is their master now, and to have the list.
@@ -33,7 +35,7 @@ pub(super) async fn measure(ground: &Ground, scale: &Scale) -> Result<(Row, Stri
     murder.start_master().await?;
     let site =
         Site { within: Some(ground.directory("audit")?), binary: ground.binary.clone(), ..Site::default() };
-    let stage = Stage::start_around_at(murder, BACKENDS, site).await?;
+    let stage = Stage::start_around_at(murder, &format!("{CREDULOUS}{BACKENDS}"), site).await?;
     // Who holds nothing at all is not believed.
     stage.murder.create_user("alice", &stage.murder.be1).await?;
     for round in 0..scale.long_rounds {
