@@ -35,7 +35,9 @@ pub(super) async fn measure(ground: &Ground, scale: &Scale) -> Result<(Row, Stri
     murder.start_master().await?;
     let site =
         Site { within: Some(ground.directory("audit")?), binary: ground.binary.clone(), ..Site::default() };
-    let stage = Stage::start_around_at(murder, &format!("{CREDULOUS}{BACKENDS}"), site).await?;
+    // As many a day as there are in all rounds.
+    let backends = BACKENDS.replacen("[backends]\n", "[backends]\nghosts_per_day = 1000000\n", 1);
+    let stage = Stage::start_around_at(murder, &format!("{CREDULOUS}{backends}"), site).await?;
     // Who holds nothing at all is not believed.
     stage.murder.create_user("alice", &stage.murder.be1).await?;
     for round in 0..scale.long_rounds {
