@@ -82,7 +82,8 @@ impl Stage {
 
     /// [`Stage::start`] in a murder whose master answers.
     pub async fn start_around(murder: Murder, extra: &str) -> Result<Self> {
-        Self::start_around_at(murder, extra, Site::default()).await
+        // A story's thread has a small stack, and an unoptimised future of this size is on it more than once.
+        Box::pin(Self::start_around_at(murder, extra, Site::default())).await
     }
 
     /// [`Stage::start_around`], with Ravenry somewhere else.
