@@ -21,6 +21,8 @@ const TELLS_NOBODY: &str = "be2.murder.test";
 const AGREED: Duration = Duration::from_secs(60);
 /// For an audit of some thousand names, of which busy ones are looked at again.
 const AUDITED: Duration = Duration::from_secs(1200);
+/// For a backend to push a list of some thousand names.
+const PUSHED: Duration = Duration::from_secs(600);
 /// For one command about a list of some thousand names.
 const ASKED: Duration = Duration::from_secs(120);
 /// For Ravenry to find out how operations ended that nobody tells it of; a backend that was away is asked again later.
@@ -156,7 +158,7 @@ async fn put_right(
             let allow = ["allow-removals", "--server", &server, "--count", &count];
             stage.ravenry.cli_within(ASKED, &allow).await?.success()?;
         }
-        let pushed = backend.mboxlist_push().await?.success()?;
+        let pushed = backend.mboxlist_push_within(PUSHED).await?.success()?;
         if pushed.said().contains("Remove Local") {
             verdict.lost(backend.name(), format!("ctl_mboxlist -m deleted mailboxes: {}", pushed.said()));
         }

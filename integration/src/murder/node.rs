@@ -25,9 +25,6 @@ use crate::identity::Identity;
 /// Enough for any one thing that a node is asked to do on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For a backend to push a list of some thousand names.
-const PUSHED: Duration = Duration::from_secs(600);
-
 /// Volumes: what Cyrus writes lies outside the engine's layers, which are slow where each file goes by way of a process (fuse-overlayfs).
 const STATE: [&str; 3] = ["/var/lib/cyrus", "/var/spool/cyrus", "/run/cyrus"];
 
@@ -262,11 +259,7 @@ impl Node {
 
     /// Runs a command as Cyrus's own user.
     pub async fn exec(&self, command: &[&str]) -> Result<Output> {
-        self.exec_within(PATIENCE, command).await
-    }
-
-    async fn exec_within(&self, limit: Duration, command: &[&str]) -> Result<Output> {
-        self.engine.exec(&self.container, "cyrus", command, limit).await
+        self.engine.exec(&self.container, "cyrus", command, PATIENCE).await
     }
 
     /// The pid of the container's first process, as the host knows it.
@@ -318,12 +311,17 @@ impl Node {
 
     /// `ctl_mboxlist -m`: brings a backend's list and the master's together, in earnest.
     pub async fn mboxlist_push(&self) -> Result<Output> {
-        self.exec_within(PUSHED, &["ctl_mboxlist", "-m"]).await
+        self.mboxlist_push_within(PATIENCE).await
+    }
+
+    /// [`Node::mboxlist_push`] of a long list.
+    pub async fn mboxlist_push_within(&self, limit: Duration) -> Result<Output> {
+        self.engine.exec(&self.container, "cyrus", &["ctl_mboxlist", "-m"], limit).await
     }
 
     /// `ctl_mboxlist -mw`: only tells what `-m` would do.
     pub async fn mboxlist_preview(&self) -> Result<Output> {
-        self.exec_within(PUSHED, &["ctl_mboxlist", "-mw"]).await
+        self.exec(&["ctl_mboxlist", "-mw"]).await
     }
 
     /// Loses the list, as a master does that was set up anew. Cyrus must be stopped.
