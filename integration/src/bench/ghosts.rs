@@ -1,5 +1,5 @@
-//! Mailboxes that are listed and not there: `ravenry audit --fix`, which asks every backend about each and waits until
-//! the frontends have stored that it is gone, against `ctl_mboxlist -m` at the master itself, which does neither.
+//! Mailboxes that are listed and not there: `ravenry audit --fix`, which asks every backend about each and waits for the
+//! frontends' streams, against `ctl_mboxlist -m` at the master itself, which does neither.
 
 use std::time::{Duration, Instant};
 

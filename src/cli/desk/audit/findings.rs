@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 use crate::admin::server::Replies;
 use crate::admin::{Audited, Finding};
 
-/// So many are put right at a time. Each write waits for the disk, the master and the frontends, who take sixteen in
-/// hardly more time than one; and what else is written meanwhile does not have to wait behind thousands.
+/// So many are put right at a time. Each write waits for the disk, the master and the streams, and they can wait together;
+/// what else is written meanwhile does not have to wait behind thousands.
 const AT_ONCE: usize = 16;
 
 /// What is done about a finding.

@@ -135,7 +135,10 @@ impl Audit<'_> {
             (true, None, None) => {
                 Remedy::Refused("no other mailbox of its backend to compare with".to_owned())
             }
-            (true, None, Some(control)) => self.forget(server, sessions, (name, version), control).await?,
+            (true, None, Some(control)) => {
+                let begun = self.forget(server, sessions, (name, version), control).await;
+                begun.unwrap_or_else(Remedy::Refused)
+            }
         };
         let fault = if age.is_some() { Fault::Reservation } else { Fault::Ghost };
         self.findings.add(Finding { age, ..finding(fault, name.into(), Some(entry), None) }, remedy).await
@@ -154,7 +157,7 @@ impl Audit<'_> {
     }
 
     /// Rule 12: its backend has just denied the name, and on the same session has another; that nobody wrote it since the
-    /// list was read is looked at when the write is decided.
+    /// list was read is looked at when the write is decided. The error is why the name is kept.
     async fn forget(
         &self,
         server: &str,
@@ -164,10 +167,10 @@ impl Audit<'_> {
     ) -> Result<Remedy, String> {
         if self.desk.authority.is_in_doubt(name) {
             let why = "in doubt for a day: the master never answered a write of it, and may yet carry it out";
-            return Ok(Remedy::Refused(why.to_owned()));
+            return Err(why.to_owned());
         }
         if !holds(sessions, server, control).await? {
-            return Ok(Remedy::Refused("what its backend says is not to be believed".to_owned()));
+            return Err("what its backend says is not to be believed".to_owned());
         }
         Ok(self.remedy("forgotten", vec![Write::Forget { name: name.clone(), version }]))
     }
@@ -193,7 +196,7 @@ impl Audit<'_> {
         self.findings.add(finding, Remedy::Nothing).await
     }
 
-    /// Puts an orphan on the list whose name is free everywhere.
+    /// Puts an orphan on the list whose name is free everywhere. The error is why it is not.
     async fn adopt(
         &self,
         server: &str,
@@ -201,27 +204,20 @@ impl Audit<'_> {
         name: &MailboxName,
     ) -> Result<Remedy, String> {
         if !self.all {
-            return Ok(Remedy::Refused("a backend does not answer: it may hold the name too".to_owned()));
+            return Err("a backend does not answer: it may hold the name too".to_owned());
         }
         if let Some(other) = elsewhere(sessions, server, name).await? {
-            return Ok(Remedy::Refused(format!("{other} holds it too")));
+            return Err(format!("{other} holds it too"));
         }
-        let Some(session) = sessions.get_mut(server) else { return Ok(Remedy::Nothing) };
-        let told = async {
-            let acl = session.acl(name).await.map_err(|error| error.to_string())?;
-            let partition = session.partition(name).await.map_err(|error| error.to_string())?;
-            let location = Location::new(format!("{server}!{partition}").as_bytes());
-            Ok((location.map_err(|error| error.to_string())?, acl))
-        };
-        Ok(match told.await {
-            Err(why) => Remedy::Refused(why),
-            Ok((location, acl)) => {
-                let name = name.clone();
-                // The reservation is what takes the name: it is refused where somebody else was faster.
-                let reserve = Write::Reserve { name: name.clone(), location: location.clone() };
-                self.remedy("put on the list", vec![reserve, Write::Activate { name, location, acl }])
-            }
-        })
+        let session = sessions.get_mut(server).ok_or("its backend does not answer")?;
+        let acl = session.acl(name).await.map_err(|error| error.to_string())?;
+        let partition = session.partition(name).await.map_err(|error| error.to_string())?;
+        let location =
+            Location::new(format!("{server}!{partition}").as_bytes()).map_err(|error| error.to_string())?;
+        let name = name.clone();
+        // The reservation is what takes the name: it is refused where somebody else was faster.
+        let reserve = Write::Reserve { name: name.clone(), location: location.clone() };
+        Ok(self.remedy("put on the list", vec![reserve, Write::Activate { name, location, acl }]))
     }
 
     /// Begins to write, one after the other.
